@@ -1,0 +1,2 @@
+//! cachestack.
+#![forbid(unsafe_code)]

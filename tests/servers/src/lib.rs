@@ -1,0 +1,2 @@
+//! Real servers for tests.
+#![forbid(unsafe_code)]
