@@ -239,8 +239,12 @@ impl Namespace {
 
     /// The Redis key of a key: `prefix{tag}:name:key`, or `prefix{tag}:name#digest` for a long one.
     pub fn key<K: Key + ?Sized>(&self, key: &K) -> RemoteKey {
+        self.encode(|parts| key.write(parts))
+    }
+
+    pub(crate) fn encode(&self, write: impl FnOnce(&mut KeyParts)) -> RemoteKey {
         let mut parts = KeyParts::new();
-        key.write(&mut parts);
+        write(&mut parts);
         let encoded = parts.encode();
         // The name is length-prefixed in what is hashed, or ("a", "b:c") and ("a:b", "c") would share an echo.
         let mut hasher = blake3::Hasher::new();

@@ -1,23 +1,53 @@
 //! What a cache is: the trait, the stack of tiers, the record and its state machine, single-flight, stats.
+//!
+//! A service depends on the crate `cachestack`, which re-exports this one and the tiers. Who writes a tier depends on this
+//! crate: [`LocalTier`] for one in process, [`RemoteTier`] for one behind a network, and [`testing`](crate::testing) (feature
+//! `testing`) proves it.
 #![forbid(unsafe_code)]
 
+mod answer;
+mod backoff;
+mod cache;
 mod clock;
+mod codec;
+mod counters;
 mod embedded;
 mod error;
+mod flights;
 mod key;
+mod local;
 mod machine;
 mod partition;
 pub mod record;
 mod remote;
+mod stack;
+mod stats;
+mod tasks;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod token;
+mod ttl;
 
+pub use answer::{Cached, Freshness, Tier, Why};
+pub use cache::{Cache, DynCache, SharedCache};
 pub use clock::{Clock, ManualClock, Moment};
+#[cfg(feature = "bincode")]
+pub use codec::Bincode;
+#[cfg(feature = "json")]
+pub use codec::Json;
+#[cfg(feature = "postcard")]
+pub use codec::Postcard;
+pub use codec::{Codec, MessagePack};
 pub use embedded::EmbeddedTier;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use key::{Echo, Key, KeyParts, Namespace, RemoteKey};
+pub use local::{Local, LocalTier, NoLocal, Stamp};
 pub use machine::{Command, Reply, Slot, step};
 pub use partition::{PARTITIONS, Partition};
-pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+pub use remote::{
+    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier,
+};
+pub use stack::{Builder, Closed, Loader, Storable, TieredCache};
+pub use stats::{Recent, Stats, TierStats};
 pub use token::Token;
+pub use ttl::Ttl;

@@ -30,7 +30,7 @@ impl Plant for EmbeddedTier {
 
 /// Times in the suite are either over at once or far away, so that no real clock decides an answer.
 const AT_ONCE: Duration = Duration::ZERO;
-const FAR: Duration = Duration::from_hours(24);
+const FAR: Duration = Duration::from_secs(24 * 3_600);
 
 /// Runs `steps` random commands from `seed` on the tier and on the pure state machine, and compares each reply and what
 /// then stands under the key. Run it with many seeds; a failure names its seed and step.
@@ -106,7 +106,7 @@ async fn run_one<T: RemoteTier + ?Sized>(
             let said = tier.acquire(key, &acquire).await.expect("the tier answers");
             let alike = match (&said, &wanted) {
                 // The remaining time has moved on between the model's clock and the tier's.
-                (Acquired::Busy(said), Reply::Acquire(Acquired::Busy(wanted))) => said.abs_diff(*wanted) < Duration::from_mins(5),
+                (Acquired::Busy(said), Reply::Acquire(Acquired::Busy(wanted))) => said.abs_diff(*wanted) < Duration::from_secs(5 * 60),
                 (said, wanted) => Reply::Acquire(*said) == *wanted,
             };
             (slot, alike, format!("{acquire:?}: {said:?}, not {wanted:?}"))

@@ -1,0 +1,293 @@
+//! How a cache is made.
+
+use super::origin::{Origin, Writer};
+use super::second::Second;
+use super::{Inner, TieredCache};
+use crate::backoff::Backoffs;
+use crate::clock::Clock;
+use crate::codec::{Codec, MessagePack};
+use crate::counters::Counters;
+use crate::error::{BoxError, Error, Result};
+use crate::flights::Flights;
+use crate::key::{Key, KeyParts, Namespace};
+use crate::local::{LocalTier, NoLocal};
+use crate::remote::RemoteTier;
+use crate::stats::Window;
+use crate::tasks::Tasks;
+use crate::ttl::Ttl;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+/// How long the tombstone of an invalidation stays in L2: longer than any load may take.
+const RETAIN: Duration = Duration::from_secs(60);
+const LONGEST_LOAD: Duration = Duration::from_secs(60);
+/// A lease must outlive the wait for the reply that grants it.
+const SHORTEST_LEASE: Duration = Duration::from_millis(100);
+
+/// A value that the default codec can store in L2: anything `Serialize` and `DeserializeOwned`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be stored in L2: it has no codec",
+    label = "not `Serialize` and `DeserializeOwned`",
+    note = "derive serde's `Serialize` and `Deserialize`, or give a codec of your own with `l2_with(tier, codec)`"
+)]
+pub trait Storable: Serialize + DeserializeOwned {}
+
+impl<V: Serialize + DeserializeOwned> Storable for V {}
+
+/// Describes a cache. [`build`](Self::build) checks it as a whole.
+///
+/// | option | default | meaning |
+/// |---|---|---|
+/// | [`l1`](Self::l1) | none | the tier in this process |
+/// | [`l2`](Self::l2), [`l2_with`](Self::l2_with) | none | the shared tier, and its codec (MessagePack) |
+/// | [`ttl`](Self::ttl) | 5 min, jitter 10 % | how long values live |
+/// | [`origin`](Self::origin) | none | what `load` loads from |
+/// | [`writer`](Self::writer) | none | what `write` writes to |
+/// | [`versioned`](Self::versioned) | no | where a value's version stands |
+/// | [`prefix`](Self::prefix) | `cs` | before each key in L2 |
+/// | [`schema`](Self::schema) | 1 | the shape of the value's type |
+/// | [`max_value_bytes`](Self::max_value_bytes) | 1 MiB | larger values stay out of L2 |
+/// | [`load_timeout`](Self::load_timeout) | 10 s | how long a load, or a write, may take |
+/// | [`lease`](Self::lease) | 2 s | how long other nodes wait for this node's load |
+/// | [`clock`](Self::clock) | the kernel's | for tests |
+///
+/// ```
+/// # tokio_test(async {
+/// use cache_core::{EmbeddedTier, TieredCache, Ttl};
+///
+/// let cache = TieredCache::<u64, String>::builder("greeting")
+///     .l2(EmbeddedTier::new())
+///     .ttl(Ttl::minutes(5))
+///     .origin(|id: u64| async move { Ok::<_, std::io::Error>(format!("hello {id}")) })
+///     .build()?;
+/// assert_eq!(cache.load(&7).await?, "hello 7");
+/// # Ok::<_, cache_core::Error>(()) });
+/// # fn tokio_test(f: impl Future<Output = cache_core::Result<()>>) {
+/// #     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(f).unwrap();
+/// # }
+/// ```
+///
+/// A value that no codec can store is refused by the compiler:
+///
+/// ```compile_fail
+/// use cache_core::{EmbeddedTier, TieredCache};
+///
+/// #[derive(Clone)]
+/// struct NotSerde;
+/// let _ = TieredCache::<u64, NotSerde>::builder("x").l2(EmbeddedTier::new());
+/// ```
+pub struct Builder<K, V, L = NoLocal> {
+    name: String,
+    prefix: String,
+    l1: L,
+    l2: Option<(Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyParts))>,
+    ttl: Ttl,
+    origin: Option<Origin<K, V>>,
+    writer: Option<Writer<K, V>>,
+    version_of: Option<fn(&V) -> u64>,
+    schema: u32,
+    max_value_bytes: usize,
+    load_timeout: Duration,
+    lease: Duration,
+    clock: Clock,
+}
+
+impl<K, V, L> TieredCache<K, V, L> {
+    /// Begins the description of a cache. The name is its identity in L2, in stats and in traces: 1 to 64 of
+    /// `A-Z a-z 0-9 . _ -`.
+    pub fn builder(name: impl Into<String>) -> Builder<K, V> {
+        Builder {
+            name: name.into(),
+            prefix: "cs".into(),
+            l1: NoLocal,
+            l2: None,
+            ttl: Ttl::default(),
+            origin: None,
+            writer: None,
+            version_of: None,
+            schema: 1,
+            max_value_bytes: 1 << 20,
+            load_timeout: Duration::from_secs(10),
+            lease: Duration::from_secs(2),
+            clock: Clock::default(),
+        }
+    }
+}
+
+impl<K, V, L> Builder<K, V, L> {
+    /// The tier in this process.
+    pub fn l1<T: LocalTier<K, V>>(self, tier: T) -> Builder<K, V, T> {
+        let Self { name, prefix, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock, .. } = self;
+        Builder { name, prefix, l1: tier, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock }
+    }
+
+    /// The shared tier, with values as MessagePack.
+    pub fn l2<T: RemoteTier>(self, tier: T) -> Self
+    where
+        K: Key,
+        V: Storable,
+    {
+        self.l2_with(tier, MessagePack)
+    }
+
+    /// The shared tier, with a codec.
+    pub fn l2_with<T: RemoteTier, C: Codec<V>>(mut self, tier: T, codec: C) -> Self
+    where
+        K: Key,
+    {
+        self.l2 = Some((Arc::new(tier), Box::new(codec), |key, parts| key.write(parts)));
+        self
+    }
+
+    /// How long values live.
+    pub fn ttl(mut self, ttl: Ttl) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// What [`load`](TieredCache::load) loads from: it runs once for all who ask for a key at the same time.
+    pub fn origin<F, Fut, E>(mut self, load: F) -> Self
+    where
+        F: Fn(K) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<BoxError>,
+        K: Send + 'static,
+    {
+        let load = Arc::new(load);
+        self.origin = Some(Arc::new(move |key| {
+            let load = load.clone();
+            // The call is inside the future, so that a panic in it is caught like one in its future.
+            Box::pin(async move { load(key).await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// What [`write`](TieredCache::write) commits to.
+    pub fn writer<F, Fut, E>(mut self, write: F) -> Self
+    where
+        F: Fn(K, V) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<(), E>> + Send + 'static,
+        E: Into<BoxError>,
+        K: Send + 'static,
+        V: Send + 'static,
+    {
+        let write = Arc::new(write);
+        self.writer = Some(Arc::new(move |key, value| {
+            let write = write.clone();
+            Box::pin(async move { write(key, value).await.map_err(Into::into) })
+        }));
+        self
+    }
+
+    /// Declares that every value carries its row's version, which rises with each commit. Then a write stores its value
+    /// instead of invalidating, and a loader that reads a lagging replica cannot bring an older row back.
+    pub fn versioned(mut self, version_of: fn(&V) -> u64) -> Self {
+        self.version_of = Some(version_of);
+        self
+    }
+
+    /// What stands before each key in L2, so that deployments can share a Redis. At most 64 of `A-Z a-z 0-9 . _ -`.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Number of the value type's shape. Raise it when older code can no longer read what newer code writes, or the
+    /// reverse: values of an older shape are replaced, those of a newer one left alone, and neither is an error.
+    pub fn schema(mut self, schema: u32) -> Self {
+        self.schema = schema;
+        self
+    }
+
+    /// Encoded values larger than this are served and kept in L1, not stored in L2.
+    pub fn max_value_bytes(mut self, bytes: usize) -> Self {
+        self.max_value_bytes = bytes;
+        self
+    }
+
+    /// How long a load may take from when it is asked for, the wait for another node's load included, and a write: at most
+    /// a minute. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    pub fn load_timeout(mut self, limit: Duration) -> Self {
+        self.load_timeout = limit;
+        self
+    }
+
+    /// How long other nodes wait for this node's load of a key before they load it themselves. A load that takes longer
+    /// can still be stored, if nobody else took over.
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.lease = lease;
+        self
+    }
+
+    /// Where the cache reads the time.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+impl<K, V, L> Builder<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Makes the cache.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config), saying what is wrong and what to do.
+    pub fn build(self) -> Result<TieredCache<K, V, L>> {
+        let namespace = Namespace::new(&self.prefix, &self.name)?;
+        self.ttl.check()?;
+        match self.l1.capacity() {
+            Some(0) => return Err(Error::config("the L1 has a capacity of zero: give it some, or leave .l1(…) out")),
+            None if self.l2.is_none() => return Err(Error::config("the cache has no tier: give it .l1(…) or .l2(…)")),
+            _ => {}
+        }
+        if self.max_value_bytes == 0 && self.l2.is_some() {
+            return Err(Error::config("max_value_bytes is zero: nothing would ever be stored in L2; leave .l2(…) out instead"));
+        }
+        if self.load_timeout.is_zero() || self.load_timeout > LONGEST_LOAD {
+            return Err(Error::config("load_timeout must lie above zero and at most at 60 s, the life of a tombstone in L2"));
+        }
+        if self.lease < SHORTEST_LEASE || self.lease > LONGEST_LOAD {
+            return Err(Error::config("lease must lie between 100 ms and 60 s"));
+        }
+        let (schema, max_value_bytes, lease) = (self.schema, self.max_value_bytes, self.lease);
+        let l2 = self.l2.map(|(tier, codec, write_key)| Second {
+            tier,
+            codec,
+            write_key,
+            namespace: namespace.clone(),
+            schema,
+            max_value_bytes,
+            lease,
+            retain: RETAIN,
+        });
+        Ok(TieredCache {
+            inner: Arc::new(Inner {
+                name: namespace.name().into(),
+                window: Window::new(&self.clock),
+                clock: self.clock,
+                ttl: self.ttl,
+                hasher: foldhash::quality::RandomState::default(),
+                l1: self.l1,
+                l2,
+                origin: self.origin,
+                writer: self.writer,
+                version_of: self.version_of,
+                load_timeout: self.load_timeout,
+                flights: Arc::new(Flights::new()),
+                backoffs: Backoffs::default(),
+                counters: Counters::new(),
+                tasks: Tasks::default(),
+                closed: AtomicBool::new(false),
+            }),
+        })
+    }
+}

@@ -1,0 +1,278 @@
+//! What a flight's leader does: ask L2, take the lease, load, fill, keep.
+
+use super::Inner;
+use super::origin::{Loader, guarded};
+use super::second::{Read, Second};
+use crate::answer::{Answer, Freshness, Tier, Why};
+use crate::counters::Event;
+use crate::error::{Error, Result};
+use crate::flights::{Flight, Flights, Lead, Outcome};
+use crate::key::RemoteKey;
+use crate::local::{Local, LocalTier, Stamp};
+use crate::remote::{Acquired, Claim, Filled};
+use crate::token::Token;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tracing::Instrument;
+
+/// How often a waiter asks L2 whether the lease's holder is done: at first, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// A value that a read does not see and an acquire does, this often in a row, is a clock gone wrong: load without L2.
+const MOST_DISAGREEMENTS: u32 = 3;
+
+tokio::task_local! {
+    /// The keys that are being loaded for the sake of this task, innermost first.
+    static LOADING: Arc<Chain>;
+}
+
+/// A key being loaded, and what it is loaded for.
+struct Chain {
+    cache: usize,
+    hash: u64,
+    outer: Option<Arc<Chain>>,
+}
+
+impl Chain {
+    fn contains(&self, cache: usize, hash: u64) -> bool {
+        let mut link = Some(self);
+        while let Some(chain) = link {
+            if chain.cache == cache && chain.hash == hash {
+                return true;
+            }
+            link = chain.outer.as_deref();
+        }
+        false
+    }
+}
+
+/// Whether this task runs on behalf of a load of this very key: waiting for it would be waiting for itself.
+pub(super) fn is_loading<K, V>(flights: &Arc<Flights<K, V>>, hash: u64) -> bool {
+    LOADING.try_with(|chain| chain.contains(Arc::as_ptr(flights) as usize, hash)).unwrap_or(false)
+}
+
+/// A load about to run.
+pub(super) struct Job<V> {
+    pub(super) loader: Loader<V>,
+    pub(super) claim: Claim,
+    pub(super) last_resort: Option<Local<V>>,
+}
+
+/// What L2 had to say before a load.
+enum Before<V> {
+    Answer(Answer<V>),
+    Lease(Token),
+    /// L2 is down, or must be left alone: the value goes to L1 only.
+    Nothing,
+}
+
+/// A flight's end, and the lease that is to be given back behind it.
+struct Landing<V> {
+    outcome: Outcome<V>,
+    release: Option<Token>,
+}
+
+impl<V> From<Outcome<V>> for Landing<V> {
+    fn from(outcome: Outcome<V>) -> Self {
+        Self { outcome, release: None }
+    }
+}
+
+impl<K, V, L> Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Runs a flight in a task of its own. An error means that it could not be started; its followers are told.
+    pub(super) fn take_off(self: &Arc<Self>, lead: Lead<K, V>, job: Job<V>) -> Result<()> {
+        let (cache, hash) = (Arc::as_ptr(&self.flights) as usize, lead.flight().ticket.hash());
+        let chain = Arc::new(Chain { cache, hash, outer: LOADING.try_with(Arc::clone).ok() });
+        let span = tracing::debug_span!("cache.load", cache = %self.name, claim = ?job.claim, tier = tracing::field::Empty);
+        let inner = self.clone();
+        let flight = async move {
+            let remote = inner.l2.as_ref().map(|l2| (l2, l2.key(&lead.flight().key)));
+            let landing = inner.fly(lead.flight(), remote.as_ref(), job, chain).await;
+            match &landing.outcome {
+                Ok(answer) => drop(tracing::Span::current().record("tier", tracing::field::debug(answer.tier))),
+                Err(err) => tracing::debug!(kind = ?err.kind(), "the load failed"),
+            }
+            lead.land(landing.outcome);
+            // Behind the landing: nobody should wait for an answer because L2 is slow.
+            if let (Some(token), Some((l2, key))) = (landing.release, &remote) {
+                if let Err(err) = l2.release(key, token).await {
+                    inner.l2_failed("release", &err);
+                }
+            }
+        };
+        self.tasks.spawn(flight.instrument(span)).map(drop)
+    }
+
+    async fn fly(&self, flight: &Flight<K, V>, remote: Option<&(&Second<K, V>, RemoteKey)>, mut job: Job<V>, chain: Arc<Chain>) -> Landing<V> {
+        let deadline = Instant::now() + self.load_timeout;
+        let before = match remote {
+            Some((l2, key)) => {
+                let before = self.ask_l2(flight, l2, key, &mut job, deadline).await;
+                if job.claim != Claim::Stale {
+                    self.counters.count(if matches!(before, Before::Answer(_)) { Event::L2Hit } else { Event::L2Miss });
+                }
+                before
+            }
+            None => Before::Nothing,
+        };
+        let lease = match before {
+            Before::Answer(answer) => return Ok(answer).into(),
+            Before::Lease(token) => Some(token),
+            Before::Nothing => None,
+        };
+        // The start of the load stamps its value: what it reads is no younger than that.
+        let began = self.clock.now();
+        self.counters.count(Event::Load);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let loaded = LOADING.scope(chain, guarded("load", left, Box::pin(async move { (job.loader)().await }))).await;
+        match loaded {
+            Ok(value) => {
+                self.backoffs.succeeded(flight.ticket.hash());
+                let (version, life) = (self.version(&value), self.ttl.life());
+                let age = self.clock.now().since(began);
+                let (keep, release) = match (lease, remote) {
+                    (Some(token), Some((l2, key))) => self.fill(l2, key, token, version, life, age, &value).await,
+                    _ => (true, None),
+                };
+                if keep {
+                    self.keep(flight, &value, self.stamp(began, life, version));
+                }
+                Landing { outcome: Ok(Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh }), release }
+            }
+            Err(err) => {
+                self.counters.count(Event::LoadError);
+                self.backoffs.failed(flight.ticket.hash(), self.clock.now());
+                Landing { outcome: self.fall_back(flight, job.last_resort, err), release: lease }
+            }
+        }
+    }
+
+    /// Reads L2, and takes the lease if there is no value to serve; waits while another load holds it.
+    async fn ask_l2(&self, flight: &Flight<K, V>, l2: &Second<K, V>, key: &RemoteKey, job: &mut Job<V>, deadline: Instant) -> Before<V> {
+        let token = Token::unique();
+        let mut claim = job.claim;
+        let mut pause = FIRST_PAUSE;
+        let mut disagreements = 0;
+        loop {
+            let busy = match l2.read(key, &self.clock).await {
+                Err(err) => {
+                    self.l2_failed("get", &err);
+                    return Before::Nothing;
+                }
+                Ok(Read::Value(found, leased)) => {
+                    claim = job.claim;
+                    let stamp = found.stamp(self.clock.now(), self.ttl.l1_limit());
+                    let (serve, fresh) = (claim == Claim::Vacant && found.is_servable(), found.is_fresh());
+                    if fresh || serve {
+                        self.keep(flight, &found.value, stamp);
+                        let freshness = if fresh { Freshness::Fresh } else { Freshness::Stale { why: Why::Refreshing } };
+                        return Before::Answer(Answer { value: found.value, tier: Tier::L2, created: found.created, freshness });
+                    }
+                    job.last_resort = Some(Local { value: found.value, stamp });
+                    (!leased.is_zero()).then_some(leased)
+                }
+                Ok(Read::Leased(left)) => Some(left),
+                Ok(Read::Nothing) => None,
+                Ok(Read::Damaged) => {
+                    self.counters.count(Event::L2Unreadable);
+                    tracing::debug!("an unreadable record in L2 will be replaced");
+                    claim = Claim::Force;
+                    None
+                }
+                Ok(Read::NotOurs) => return self.leave_alone(),
+            };
+            let busy = match busy {
+                Some(left) => left,
+                None => match l2.acquire(key, token, claim).await {
+                    Ok(Acquired::Granted { .. }) => return Before::Lease(token),
+                    Ok(Acquired::Busy(left)) => left,
+                    Ok(Acquired::Hit) => {
+                        disagreements += 1;
+                        if disagreements >= MOST_DISAGREEMENTS {
+                            return Before::Nothing;
+                        }
+                        continue;
+                    }
+                    Ok(Acquired::Newer | Acquired::Foreign) => return self.leave_alone(),
+                    Err(err) => {
+                        self.l2_failed("acquire", &err);
+                        return Before::Nothing;
+                    }
+                },
+            };
+            // Another node refreshes already: what there is to serve is being served.
+            if let (Claim::Stale, Some(local)) = (job.claim, &job.last_resort) {
+                let (value, created) = (local.value.clone(), local.stamp.created);
+                return Before::Answer(Answer { value, tier: Tier::L2, created, freshness: Freshness::Stale { why: Why::Refreshing } });
+            }
+            if Instant::now() + pause >= deadline {
+                return Before::Nothing;
+            }
+            tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(busy)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn leave_alone(&self) -> Before<V> {
+        self.counters.count(Event::L2Unreadable);
+        tracing::debug!("L2 holds something foreign or newer under a key of this cache; it is left alone");
+        Before::Nothing
+    }
+
+    /// Fills L2. Returns whether L1 may keep the value, and the lease if it is to be given back.
+    #[allow(clippy::too_many_arguments)]
+    async fn fill(&self, l2: &Second<K, V>, key: &RemoteKey, token: Token, version: u64, life: crate::record::Life, age: Duration, value: &V) -> (bool, Option<Token>) {
+        let body = match l2.encode(key, value, life) {
+            Ok(body) => body,
+            Err(err) => {
+                self.counters.count(Event::L2Unstorable);
+                tracing::debug!(kind = ?err.kind(), "the value is not stored in L2");
+                return (true, Some(token));
+            }
+        };
+        match l2.fill(key, token, version, age, body).await {
+            Ok(Filled::Stored) => (true, None),
+            Ok(refusal) => {
+                self.counters.count(Event::L2Refused);
+                tracing::debug!(?refusal, "the key changed while it was loaded: nobody keeps the value");
+                (false, (refusal == Filled::TooOld).then_some(token))
+            }
+            Err(err) => {
+                self.l2_failed("fill", &err);
+                (true, None)
+            }
+        }
+    }
+
+    /// Stores in L1, unless the key was invalidated since the flight began.
+    fn keep(&self, flight: &Flight<K, V>, value: &V, stamp: Stamp) {
+        let ticket = &flight.ticket;
+        self.l1.insert(ticket.hash(), flight.key.clone(), value.clone(), stamp, &|| ticket.is_live());
+    }
+
+    /// The last resort of a failed load, or its error.
+    fn fall_back(&self, flight: &Flight<K, V>, last_resort: Option<Local<V>>, err: Error) -> Outcome<V> {
+        match last_resort {
+            Some(local) if self.clock.now() < local.stamp.last && flight.ticket.is_live() => {
+                self.counters.count(Event::StaleIfError);
+                tracing::debug!(kind = ?err.kind(), "the load failed; a stale value is served");
+                // Where it came from L2, the next read finds it here, beside the backoff.
+                self.keep(flight, &local.value, local.stamp);
+                Ok(super::from_l1(local, Freshness::Stale { why: Why::OriginFailed }))
+            }
+            _ => Err(err),
+        }
+    }
+
+    pub(super) fn l2_failed(&self, verb: &'static str, err: &Error) {
+        self.counters.count(Event::L2Error);
+        tracing::debug!(cache = %self.name, verb, kind = ?err.kind(), "L2 failed");
+    }
+}

@@ -1,0 +1,165 @@
+//! The stack: L1 over L2 over the origin.
+
+mod builder;
+mod lead;
+mod origin;
+mod read;
+mod second;
+mod write;
+
+pub use builder::{Builder, Storable};
+pub use origin::Loader;
+pub(crate) use origin::loader;
+pub use write::Closed;
+
+use crate::answer::{Answer, Freshness, Tier};
+use crate::backoff::Backoffs;
+use crate::clock::{Clock, Moment};
+use crate::counters::{Counters, Event};
+use crate::error::{Error, Result};
+use crate::flights::Flights;
+use crate::local::{Local, LocalTier, NoLocal, Stamp};
+use crate::stats::{Stats, Window, snapshot};
+use crate::tasks::Tasks;
+use crate::ttl::Ttl;
+use foldhash::quality::RandomState;
+use origin::{Origin, Writer};
+use second::Second;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// A cache of up to two tiers over an origin. Cloning shares it.
+///
+/// Read [`Builder`] for how to make one. The methods here take borrowed keys (`&str` where the key is `String`); the trait
+/// [`Cache`](crate::Cache) has the same ones for `&K`, to write a service against.
+///
+/// # Cancellation
+///
+/// Each load, write, insert and invalidation runs in a task of its own: a caller that stops waiting (a timeout, a
+/// `select!`) stops nothing but its own wait. Dropping the cache lets what runs come to its end, which for loads is
+/// bounded by [`Builder::load_timeout`].
+pub struct TieredCache<K, V, L = NoLocal> {
+    inner: Arc<Inner<K, V, L>>,
+}
+
+pub(crate) struct Inner<K, V, L> {
+    name: Arc<str>,
+    clock: Clock,
+    ttl: Ttl,
+    hasher: RandomState,
+    l1: L,
+    l2: Option<Second<K, V>>,
+    origin: Option<Origin<K, V>>,
+    writer: Option<Writer<K, V>>,
+    version_of: Option<fn(&V) -> u64>,
+    load_timeout: Duration,
+    flights: Arc<Flights<K, V>>,
+    backoffs: Backoffs,
+    counters: Counters,
+    window: Window,
+    tasks: Tasks,
+    closed: AtomicBool,
+}
+
+impl<K, V, L> Clone for TieredCache<K, V, L> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+}
+
+impl<K, V, L> fmt::Debug for TieredCache<K, V, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let inner = &self.inner;
+        f.debug_struct("TieredCache")
+            .field("name", &inner.name)
+            .field("ttl", &inner.ttl)
+            .field("l2", &inner.l2.as_ref().map(Second::name))
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K, V, L> TieredCache<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// The cache's name.
+    pub fn name(&self) -> &str {
+        &self.inner.name
+    }
+
+    /// What the cache has done since it was built. Costs a sum over the threads that have used it.
+    pub fn stats(&self) -> Stats {
+        let inner = &self.inner;
+        let recent = inner.window.recent(inner.clock.now(), &inner.counters);
+        snapshot(&inner.counters, recent, inner.l1.len(), inner.l1.evictions())
+    }
+}
+
+/// What L1 says of a key.
+enum Looked<V> {
+    Fresh(Local<V>),
+    /// Past soft, before hard.
+    Stale(Local<V>),
+    Miss {
+        hash: u64,
+        /// Past hard, before last.
+        last_resort: Option<Local<V>>,
+    },
+}
+
+impl<K, V, L> Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// The L1 step of every read, counted. Takes no lock and allocates nothing.
+    #[inline]
+    fn look<Q>(&self, key: &Q) -> Looked<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let hash = self.hasher.hash_one(key);
+        let now = self.clock.now();
+        match self.l1.get(hash, key, now) {
+            Some(local) if now < local.stamp.soft => {
+                self.counters.count(Event::L1Hit);
+                Looked::Fresh(local)
+            }
+            Some(local) if now < local.stamp.hard => {
+                self.counters.count(Event::L1Hit);
+                self.counters.count(Event::Stale);
+                Looked::Stale(local)
+            }
+            last_resort => {
+                self.counters.count(Event::L1Miss);
+                self.window.sample(now, &self.counters);
+                Looked::Miss { hash, last_resort }
+            }
+        }
+    }
+
+    fn open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
+    }
+
+    fn version(&self, value: &V) -> u64 {
+        self.version_of.map_or(0, |version_of| version_of(value))
+    }
+
+    /// The stamp of a value made by a load that began at `created`.
+    fn stamp(&self, created: Moment, life: crate::record::Life, version: u64) -> Stamp {
+        Stamp::new(created, life, version, self.clock.now(), self.ttl.l1_limit())
+    }
+}
+
+fn from_l1<V>(local: Local<V>, freshness: Freshness) -> Answer<V> {
+    Answer { value: local.value, tier: Tier::L1, created: local.stamp.created, freshness }
+}

@@ -1,0 +1,159 @@
+//! L2 as the stack sees it: values in, values out; the codec stands here.
+
+use crate::clock::{Clock, Moment};
+use crate::codec::Codec;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key::{KeyParts, Namespace, RemoteKey};
+use crate::local::Stamp;
+use crate::record::{Body, Flags, Life, Record, Unreadable};
+use crate::remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+use crate::token::Token;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A second level, bound to one namespace and one value type.
+pub(crate) struct Second<K, V> {
+    pub(crate) tier: Arc<dyn RemoteTier>,
+    pub(crate) codec: Box<dyn Codec<V>>,
+    pub(crate) write_key: fn(&K, &mut KeyParts),
+    pub(crate) namespace: Namespace,
+    pub(crate) schema: u32,
+    pub(crate) max_value_bytes: usize,
+    pub(crate) lease: Duration,
+    pub(crate) retain: Duration,
+}
+
+/// A value found in L2.
+pub(crate) struct Found<V> {
+    pub(crate) value: V,
+    /// When its load began, on this process's clock.
+    pub(crate) created: Moment,
+    pub(crate) life: Life,
+    pub(crate) version: u64,
+    pub(crate) age: Duration,
+}
+
+/// What a read of L2 found.
+pub(crate) enum Read<V> {
+    /// A value before its `last`, and for how long another load still holds its refresh lease.
+    Value(Found<V>, Duration),
+    /// No value; another load holds the lease for this long at most.
+    Leased(Duration),
+    /// No value.
+    Nothing,
+    /// A record that the next load should replace: damaged, of another key or codec.
+    Damaged,
+    /// Something that must be left alone: foreign, or of a newer format or schema.
+    NotOurs,
+}
+
+impl<K, V> Second<K, V> {
+    pub(crate) fn name(&self) -> &'static str {
+        self.tier.name()
+    }
+}
+
+impl<K, V: 'static> Second<K, V> {
+    pub(crate) fn key(&self, key: &K) -> RemoteKey {
+        self.namespace.encode(|parts| (self.write_key)(key, parts))
+    }
+
+    pub(crate) async fn read(&self, key: &RemoteKey, clock: &Clock) -> Result<Read<V>> {
+        // Before the request: an age is counted from when it was sent.
+        let sent = clock.now();
+        Ok(self.decode(key, &self.tier.get(key).await?, sent))
+    }
+
+    pub(crate) async fn read_many(&self, keys: &[RemoteKey], clock: &Clock) -> Result<Vec<Read<V>>> {
+        let sent = clock.now();
+        let fetched = self.tier.get_many(keys).await?;
+        if fetched.len() != keys.len() {
+            return Err(Error::new(ErrorKind::Unavailable, "L2 answered another number of keys than was asked"));
+        }
+        Ok(keys.iter().zip(&fetched).map(|(key, fetched)| self.decode(key, fetched, sent)).collect())
+    }
+
+    fn decode(&self, key: &RemoteKey, fetched: &Fetched, sent: Moment) -> Read<V> {
+        let Some(bytes) = &fetched.record else { return Read::Nothing };
+        let record = match Record::decode(bytes, key.echo()) {
+            Ok(record) => record,
+            Err(Unreadable::Corrupt | Unreadable::WrongKey) => return Read::Damaged,
+            Err(_) => return Read::NotOurs,
+        };
+        if record.body.schema > self.schema {
+            return Read::NotOurs;
+        }
+        let leased = record.lease_left(fetched.now);
+        let age = record.age(fetched.now);
+        // A value of an older schema is no value: the acquire replaces it.
+        if !record.state.has_value() || record.body.schema < self.schema || age >= record.body.life.last {
+            return if leased.is_zero() { Read::Nothing } else { Read::Leased(leased) };
+        }
+        if record.body.codec != self.codec.id() || !record.body.flags.is_known() {
+            return Read::Damaged;
+        }
+        let Ok(value) = self.codec.decode(&record.body.payload) else { return Read::Damaged };
+        let found = Found { value, created: sent.before(age), life: record.body.life, version: record.version, age };
+        Read::Value(found, leased)
+    }
+
+    pub(crate) async fn acquire(&self, key: &RemoteKey, token: Token, claim: Claim) -> Result<Acquired> {
+        let Self { lease, retain, schema, .. } = *self;
+        self.tier.acquire(key, &Acquire { token, lease, retain, claim, schema, generation: 0 }).await
+    }
+
+    pub(crate) async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool> {
+        self.tier.release(key, token).await
+    }
+
+    /// The body of a value's record.
+    pub(crate) fn encode(&self, key: &RemoteKey, value: &V, life: Life) -> Result<Body> {
+        let payload = self
+            .codec
+            .encode(value)
+            .map_err(|err| Error::new(ErrorKind::Codec, "the value could not be encoded").with_source(err))?;
+        if payload.len() > self.max_value_bytes {
+            let text = format!("the encoded value has {} bytes, more than the {} allowed", payload.len(), self.max_value_bytes);
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        let (codec, echo) = (self.codec.id(), key.echo());
+        Ok(Body { schema: self.schema, generation: 0, life, flags: Flags::NONE, codec, echo, payload: payload.into() })
+    }
+
+    pub(crate) async fn fill(&self, key: &RemoteKey, token: Token, version: u64, age: Duration, body: Body) -> Result<Filled> {
+        self.tier.fill(key, &Fill { token, version, age, body }).await
+    }
+
+    pub(crate) async fn put(&self, key: &RemoteKey, version: u64, age: Duration, body: Body) -> Result<PutOutcome> {
+        self.tier.put(key, &Put { token: Token::unique(), version, age, body }, self.retain).await
+    }
+
+    pub(crate) async fn invalidate(&self, key: RemoteKey, version: Option<u64>) -> Result<()> {
+        let outcomes = self.tier.invalidate(&[Invalidation { key, version }], self.retain).await?;
+        match outcomes.first() {
+            Some(Invalidated::Tombstoned | Invalidated::Current) => Ok(()),
+            Some(Invalidated::Foreign) => {
+                Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write"))
+            }
+            None => Err(Error::new(ErrorKind::Unavailable, "L2 did not say what became of the invalidation")),
+        }
+    }
+
+    pub(crate) async fn clear(&self) -> Result<u64> {
+        self.tier.clear(&self.namespace, self.retain).await
+    }
+}
+
+impl<V> Found<V> {
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.age < self.life.soft
+    }
+
+    pub(crate) fn is_servable(&self) -> bool {
+        self.age < self.life.hard
+    }
+
+    pub(crate) fn stamp(&self, now: Moment, limit: Option<Duration>) -> Stamp {
+        Stamp::new(self.created, self.life, self.version, now, limit)
+    }
+}

@@ -1,0 +1,276 @@
+//! Writes: insert, write, invalidate, clear, close. Each runs in a task of its own, so that half of one never stands.
+
+use super::origin::{BoxFuture, guarded};
+use super::second::Second;
+use super::{Inner, TieredCache};
+use crate::counters::Event;
+use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::local::LocalTier;
+use crate::remote::{Acquired, Claim, Filled, PutOutcome};
+use crate::token::Token;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// What [`TieredCache::close`] left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Closed {
+    /// Loads and writes that were still running when the time was over. They end by themselves.
+    pub unfinished: usize,
+}
+
+impl<K, V, L> TieredCache<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Stores a value in both tiers, over what is there. Loads that began earlier store nothing.
+    ///
+    /// For values that come from elsewhere than the origin. After a commit to the origin use [`write`](Self::write) or
+    /// [`invalidate`](Self::invalidate): two writers that insert can overtake each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Refused`] if the key was invalidated or written meanwhile, or (versioned) the value is older than what
+    /// is known: no tier keeps it. [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: L2 was not reached; this node's L1
+    /// has the value, other nodes do not see it. [`ErrorKind::Foreign`], [`ErrorKind::Codec`], [`ErrorKind::TooLarge`]:
+    /// L2 cannot take it; L1 has it.
+    pub async fn insert(&self, key: &K, value: V) -> Result<()> {
+        let (inner, key) = (self.inner.clone(), key.clone());
+        self.inner.apart(async move { inner.insert(&key, value).await }).await
+    }
+
+    /// Writes a value through the writer registered with [`Builder::writer`](crate::Builder::writer), then makes both
+    /// tiers follow: a versioned cache stores the value unless something newer is known, an unversioned one invalidates
+    /// (two writers that store would overtake each other).
+    ///
+    /// # Errors
+    /// [`ErrorKind::Origin`], [`ErrorKind::Panicked`], [`ErrorKind::Timeout`]: the writer's; it may have committed, so the
+    /// key is invalidated all the same. [`ErrorKind::Unavailable`]: the writer has committed, and L2 could not be told:
+    /// other nodes may serve the old value for the rest of its life; [`invalidate`](Self::invalidate) again.
+    /// [`ErrorKind::NoOrigin`] without a writer.
+    pub async fn write(&self, key: &K, value: V) -> Result<()> {
+        let Some(writer) = self.inner.writer.clone() else {
+            return Err(Error::new(ErrorKind::NoOrigin, "write needs a writer: give the builder one, or use write_with"));
+        };
+        let (inner, key) = (self.inner.clone(), key.clone());
+        self.inner
+            .apart(async move {
+                let commit = writer(key.clone(), value.clone());
+                inner.write(&key, Box::pin(async move { commit.await.map(|()| value) })).await.map(drop)
+            })
+            .await
+    }
+
+    /// As [`write`](Self::write), with the write given here: it commits and returns the value as committed.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_with<F, Fut, E>(&self, key: &K, commit: F) -> Result<V>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        let (inner, key) = (self.inner.clone(), key.clone());
+        let commit = Box::pin(async move { commit().await.map_err(Into::into) });
+        self.inner.apart(async move { inner.write(&key, commit).await }).await
+    }
+
+    /// Makes the key's value unreadable: in L1 of this node and in L2. A load that began earlier gives its value to its
+    /// callers and stores it nowhere.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: this node's L1 has let go of the value, L2 could not be told and
+    /// may still serve it. [`ErrorKind::Foreign`]: what L2 holds under the key is not ours.
+    pub async fn invalidate(&self, key: &K) -> Result<()> {
+        self.invalidate_below(key, None).await
+    }
+
+    /// As [`invalidate`](Self::invalidate), for a versioned cache that knows the committed version: a value at least as
+    /// new stays.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate); [`ErrorKind::Config`] if the cache is not versioned.
+    pub async fn invalidate_older(&self, key: &K, version: u64) -> Result<()> {
+        if self.inner.version_of.is_none() {
+            return Err(Error::config("invalidate_older needs a versioned cache: give the builder versioned(…)"));
+        }
+        self.invalidate_below(key, Some(version)).await
+    }
+
+    async fn invalidate_below(&self, key: &K, version: Option<u64>) -> Result<()> {
+        let (inner, key) = (self.inner.clone(), key.clone());
+        self.inner.apart(async move { inner.invalidate(&key, version).await }).await
+    }
+
+    /// Makes every value of this cache unreadable, in L1 of this node and in L2. O(1) in L1. In L2 the cost grows with the
+    /// number of keys in the whole store: a `SCAN` in bounded batches.
+    ///
+    /// # Errors
+    /// As [`invalidate`](Self::invalidate); part of L2 may be cleared.
+    pub async fn clear(&self) -> Result<()> {
+        let inner = self.inner.clone();
+        self.inner.apart(async move { inner.clear().await }).await
+    }
+
+    /// Closes the cache: it forgets L1, takes no more calls (they get [`ErrorKind::Closed`], `get` gets `None`), waits for
+    /// loads and writes that run, for at most `limit`, and says how many are left.
+    ///
+    /// The tiers of L2 may be shared with other caches and stay open.
+    pub async fn close(&self, limit: Duration) -> Closed {
+        self.inner.closed.store(true, Ordering::Release);
+        self.inner.flights.poison_all();
+        self.inner.l1.clear();
+        Closed { unfinished: self.inner.tasks.drain(limit).await }
+    }
+}
+
+impl<K, V, L> Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Runs a write to its end, whether or not the caller stays.
+    async fn apart<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
+        self.open()?;
+        match self.tasks.spawn(write)?.await {
+            Ok(outcome) => outcome,
+            Err(err) if err.is_panic() => Err(Error::new(ErrorKind::Panicked, "a codec or a key of the cache panicked")),
+            Err(_) => Err(Error::new(ErrorKind::Cancelled, "the runtime shut down during a write")),
+        }
+    }
+
+    async fn insert(self: Arc<Self>, key: &K, value: V) -> Result<()> {
+        self.counters.count(Event::Insert);
+        let hash = self.hasher.hash_one(key);
+        // What was loaded before this call must not land on top of it.
+        self.flights.poison(hash);
+        let boarding = self.flights.ticket(hash);
+        let (began, life, version) = (self.clock.now(), self.ttl.life(), self.version(&value));
+        let stored = match &self.l2 {
+            Some(l2) => self.store(l2, key, &value, version, life).await,
+            None => Ok(()),
+        };
+        if matches!(&stored, Err(err) if err.kind() == ErrorKind::Refused) {
+            self.l1.remove(hash, key, None);
+        } else {
+            self.l1.insert(hash, key.clone(), value, self.stamp(began, life, version), &|| boarding.is_live());
+        }
+        stored
+    }
+
+    async fn store(&self, l2: &Second<K, V>, key: &K, value: &V, version: u64, life: crate::record::Life) -> Result<()> {
+        let key = l2.key(key);
+        let body = l2.encode(&key, value, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
+        let token = Token::unique();
+        let refused = |text| Err(Error::new(ErrorKind::Refused, text));
+        match l2.acquire(&key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
+            Acquired::Granted { .. } => {}
+            Acquired::Foreign => return Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write")),
+            Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
+            Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
+        }
+        match l2.fill(&key, token, version, Duration::ZERO, body).await.inspect_err(|err| self.l2_failed("fill", err))? {
+            Filled::Stored => Ok(()),
+            Filled::LeaseLost => {
+                self.counters.count(Event::L2Refused);
+                refused("the key was invalidated or written meanwhile")
+            }
+            Filled::TooOld => {
+                self.counters.count(Event::L2Refused);
+                let _ = l2.release(&key, token).await;
+                refused("the value is older than what is known of the key")
+            }
+        }
+    }
+
+    async fn write(self: Arc<Self>, key: &K, commit: BoxFuture<Result<V, BoxError>>) -> Result<V> {
+        self.counters.count(Event::Write);
+        let committed = guarded("write", self.load_timeout, commit).await;
+        let value = match committed {
+            Ok(value) => value,
+            Err(err) => {
+                // It may have committed: a timeout on the way back from COMMIT looks the same.
+                if let Err(err) = self.invalidate(key, None).await {
+                    tracing::warn!(cache = %self.name, kind = ?err.kind(), "a write failed, and so did its invalidation");
+                }
+                return Err(err);
+            }
+        };
+        let (Some(version_of), Some(l2)) = (self.version_of, &self.l2) else {
+            self.invalidate(key, self.version_of.map(|version_of| version_of(&value))).await?;
+            return Ok(value);
+        };
+        let (hash, version, life) = (self.hasher.hash_one(key), version_of(&value), self.ttl.life());
+        let began = self.clock.now();
+        self.let_go(hash, key, Some(version));
+        let boarding = self.flights.ticket(hash);
+        let remote = l2.key(key);
+        let body = match l2.encode(&remote, &value, life) {
+            Ok(body) => body,
+            Err(_) => {
+                self.counters.count(Event::L2Unstorable);
+                self.invalidate(key, Some(version)).await?;
+                return Ok(value);
+            }
+        };
+        let put = l2.put(&remote, version, Duration::ZERO, body).await;
+        // A reader may have fetched the older value between the first removal and the put.
+        self.l1.remove(hash, key, Some(version));
+        match put {
+            Ok(PutOutcome::Stored) => {
+                self.l1.insert(hash, key.clone(), value.clone(), self.stamp(began, life, version), &|| boarding.is_live());
+                Ok(value)
+            }
+            Ok(PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
+            Ok(PutOutcome::Foreign) => {
+                Err(Error::new(ErrorKind::Foreign, "written to the origin, but L2 holds something under this key that is not ours"))
+            }
+            Err(err) => {
+                self.counters.count(Event::InvalidationError);
+                self.l2_failed("put", &err);
+                Err(Error::new(err.kind(), "written to the origin, but L2 could not be told").with_source(err))
+            }
+        }
+    }
+
+    async fn invalidate(&self, key: &K, version: Option<u64>) -> Result<()> {
+        self.counters.count(Event::Invalidation);
+        let hash = self.hasher.hash_one(key);
+        self.let_go(hash, key, version);
+        let Some(l2) = &self.l2 else { return Ok(()) };
+        let outcome = l2.invalidate(l2.key(key), version).await;
+        // Between the removal above and the script's landing, a reader may have fetched the old value from L2.
+        self.let_go(hash, key, version);
+        outcome.inspect_err(|err| self.invalidation_failed("invalidate", err))
+    }
+
+    /// Poisons the key's tickets, then removes its entry: in this order, see [`LocalTier::insert`].
+    fn let_go(&self, hash: u64, key: &K, version: Option<u64>) {
+        self.flights.poison(hash);
+        self.l1.remove(hash, key, version);
+    }
+
+    async fn clear(&self) -> Result<()> {
+        self.counters.count(Event::Invalidation);
+        let let_go = || {
+            self.flights.poison_all();
+            self.l1.clear();
+        };
+        let_go();
+        let Some(l2) = &self.l2 else { return Ok(()) };
+        let outcome = l2.clear().await;
+        let_go();
+        outcome.map(drop).inspect_err(|err| self.invalidation_failed("clear", err))
+    }
+
+    fn invalidation_failed(&self, verb: &'static str, err: &Error) {
+        self.counters.count(Event::InvalidationError);
+        self.l2_failed(verb, err);
+    }
+}

@@ -1,0 +1,351 @@
+//! Moka behind the L1 trait.
+//!
+//! Of moka we use the map, its policy and its timers. Its `get_with` stores what an invalidation has just removed, and its
+//! `invalidate_all` compares timestamps that can be equal (moka #155), so neither decides anything here:
+//!
+//! - An entry is inserted *pending*, and shown to readers only after `admit` has been asked. `admit` and the removal in an
+//!   invalidation are a store-buffer pair: each side writes (the entry; the poison), fences, then reads the other's.
+//! - An entry carries the tier's epoch; a clear raises it, so older entries are unreadable at once.
+//! - Moka drops entries under its locks, and a value's `Drop` is the user's code: the eviction listener, which moka calls
+//!   with each entry that leaves, keeps it in the [`Morgue`] until the call is out of moka.
+//! - An entry's end is compared with the cache's own clock; moka's expiry only gives the memory back.
+
+use cache_core::{Local, LocalTier, Moment, Stamp};
+use equivalent::Equivalent;
+use moka::Expiry;
+use moka::notification::RemovalCause;
+use moka::sync::Cache;
+use std::borrow::Borrow;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Moka panics at a thousand years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+/// A first level on [moka](https://docs.rs/moka): TinyLFU, bounded by entries.
+///
+/// A hit costs what moka's costs, about half a microsecond, and clones the value out. Maintenance runs on callers' threads
+/// now and then, so a single call may take longer, and counts of entries and evictions lag.
+pub struct MokaTier<K, V> {
+    entries: Cache<Hashed<K>, Arc<Entry<V>>, Passthrough>,
+    capacity: u64,
+    epoch: AtomicU64,
+    left: Arc<Morgue<V>>,
+}
+
+/// Entries that have left the map and await their drop outside of moka's locks.
+struct Morgue<V> {
+    entries: Mutex<Vec<Arc<Entry<V>>>>,
+    /// Read on every call, so that an empty morgue costs no lock.
+    occupied: AtomicBool,
+    evictions: AtomicU64,
+}
+
+impl<V> Morgue<V> {
+    fn new() -> Self {
+        Self { entries: Mutex::new(Vec::new()), occupied: AtomicBool::new(false), evictions: AtomicU64::new(0) }
+    }
+
+    fn take(&self, entry: Arc<Entry<V>>, cause: RemovalCause) {
+        if cause == RemovalCause::Size {
+            self.evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        self.lock().push(entry);
+        // Ordering: relaxed; who misses it leaves the drop to the next call.
+        self.occupied.store(true, Ordering::Relaxed);
+    }
+
+    #[inline]
+    fn empty(&self) {
+        if self.occupied.load(Ordering::Relaxed) {
+            self.empty_slowly();
+        }
+    }
+
+    #[cold]
+    fn empty_slowly(&self) {
+        let entries = {
+            let mut entries = self.lock();
+            self.occupied.store(false, Ordering::Relaxed);
+            std::mem::take(&mut *entries)
+        };
+        drop(entries);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry<V>>>> {
+        // Nothing panics under it: a push of a pointer, and a take.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Entry<V> {
+    value: V,
+    stamp: Stamp,
+    epoch: u64,
+    /// False until `admit` has been asked, and for ever if it said no.
+    shown: AtomicBool,
+    /// How long moka keeps it.
+    keep: Duration,
+}
+
+/// A key with the hash that the stack has computed.
+struct Hashed<K> {
+    hash: u64,
+    key: K,
+}
+
+impl<K> Hash for Hashed<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl<K: Eq> PartialEq for Hashed<K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.key == other.key
+    }
+}
+
+impl<K: Eq> Eq for Hashed<K> {}
+
+/// The same for a borrowed key.
+struct Lookup<'a, Q: ?Sized> {
+    hash: u64,
+    key: &'a Q,
+}
+
+impl<Q: ?Sized> Hash for Lookup<'_, Q> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+impl<K: Borrow<Q>, Q: Eq + ?Sized> Equivalent<Hashed<K>> for Lookup<'_, Q> {
+    fn equivalent(&self, other: &Hashed<K>) -> bool {
+        self.hash == other.hash && self.key == other.key.borrow()
+    }
+}
+
+/// Hands the stack's hash through: it is mixed and seeded already.
+#[derive(Clone, Copy, Default)]
+struct Passthrough(u64);
+
+impl BuildHasher for Passthrough {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for Passthrough {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys of this table write one u64")
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+struct Keep;
+
+impl<K, V> Expiry<Hashed<K>, Arc<Entry<V>>> for Keep {
+    fn expire_after_create(&self, _: &Hashed<K>, entry: &Arc<Entry<V>>, _: Instant) -> Option<Duration> {
+        Some(entry.keep)
+    }
+
+    fn expire_after_update(&self, _: &Hashed<K>, entry: &Arc<Entry<V>>, _: Instant, _: Option<Duration>) -> Option<Duration> {
+        Some(entry.keep)
+    }
+}
+
+impl<K, V> MokaTier<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    /// A tier of at most so many entries. Zero is refused when the cache is built.
+    pub fn new(capacity: u64) -> Self {
+        let left = Arc::new(Morgue::new());
+        let leave = left.clone();
+        let entries = Cache::builder()
+            .max_capacity(capacity)
+            .expire_after(Keep)
+            .eviction_listener(move |_, entry, cause| leave.take(entry, cause))
+            .build_with_hasher(Passthrough::default());
+        Self { entries, capacity, epoch: AtomicU64::new(0), left }
+    }
+
+    fn lookup<Q>(&self, hash: u64, key: &Q) -> Option<Arc<Entry<V>>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let entry = self.entries.get(&Lookup { hash, key })?;
+        // Ordering: acquire pairs with the release of `shown` in `insert`.
+        (entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire)).then_some(entry)
+    }
+}
+
+impl<K, V> LocalTier<K, V> for MokaTier<K, V>
+where
+    K: Hash + Eq + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let entry = self.lookup(hash, key);
+        // Moka's maintenance may have run in the lookup.
+        self.left.empty();
+        let entry = entry?;
+        (now < entry.stamp.last).then(|| Local { value: entry.value.clone(), stamp: entry.stamp })
+    }
+
+    fn insert(&self, hash: u64, key: K, value: V, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
+        if !admit() {
+            return false;
+        }
+        let keep = stamp.last.since(stamp.created).min(LONGEST);
+        // Ordering: the epoch is read before `admit` is asked; a clear poisons before it raises the epoch, so an entry of
+        // the new epoch that was made for the old one is not admitted.
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let entry = Arc::new(Entry { value, stamp, epoch, shown: AtomicBool::new(false), keep });
+        self.entries.insert(Hashed { hash, key }, entry.clone());
+        // Ordering: pairs with the fence in `remove`. Of the two sides at least one sees the other: the removal finds the
+        // entry, or `admit` finds the poison.
+        fence(Ordering::SeqCst);
+        let admitted = admit();
+        if admitted {
+            entry.shown.store(true, Ordering::Release);
+        }
+        self.left.empty();
+        // An entry not admitted stays invisible until it is replaced or expires: removing it by key could hit a newer one.
+        admitted
+    }
+
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        // Ordering: pairs with the fence in `insert`. The caller has poisoned before.
+        fence(Ordering::SeqCst);
+        let lookup = Lookup { hash, key };
+        if let Some(version) = version {
+            let newer = self.entries.get(&lookup).is_some_and(|entry| entry.stamp.version >= version);
+            if newer {
+                return false;
+            }
+        }
+        let removed = self.entries.remove(&lookup);
+        self.left.empty();
+        removed.is_some_and(|entry| entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire))
+    }
+
+    fn clear(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        // Gives the memory back; what it would miss is of the old epoch.
+        self.entries.invalidate_all();
+        self.left.empty();
+    }
+
+    fn len(&self) -> u64 {
+        self.entries.entry_count()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        Some(self.capacity)
+    }
+
+    fn evictions(&self) -> u64 {
+        self.left.evictions.load(Ordering::Relaxed)
+    }
+}
+
+impl<K, V> fmt::Debug for MokaTier<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MokaTier").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cache_core::testing::local_suite;
+
+    #[test]
+    fn conforms_to_the_local_tier_suite() {
+        for seed in 0..5 {
+            local_suite(&MokaTier::new(10_000), seed);
+        }
+    }
+
+    fn stamp() -> Stamp {
+        let last = Moment::from_nanos(u64::MAX);
+        Stamp { created: Moment::from_nanos(0), soft: last, hard: last, last, version: 0 }
+    }
+
+    #[test]
+    fn holds_no_more_than_its_capacity_and_counts_who_had_to_go() {
+        let tier = MokaTier::new(100);
+        for key in 0..10_000_u64 {
+            tier.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key, key, stamp(), &|| true);
+        }
+        tier.entries.run_pending_tasks();
+        assert!(LocalTier::<u64, u64>::len(&tier) <= 100);
+        assert!(LocalTier::<u64, u64>::evictions(&tier) >= 9_000);
+    }
+
+    #[test]
+    fn a_life_of_a_thousand_years_does_not_panic() {
+        let tier = MokaTier::new(100);
+        assert!(tier.insert(1, 1_u64, 1_u64, stamp(), &|| true));
+    }
+
+    #[test]
+    fn values_are_dropped_with_the_tier() {
+        let value = Arc::new(());
+        let tier = MokaTier::new(100);
+        for key in 0..50_u64 {
+            tier.insert(key, key, value.clone(), stamp(), &|| true);
+        }
+        drop(tier);
+        assert_eq!(Arc::strong_count(&value), 1);
+    }
+
+    /// A value whose drop asks the tier, as a listener or a nested cache might.
+    #[derive(Clone)]
+    struct Reentrant {
+        tier: std::sync::Weak<MokaTier<u64, Reentrant>>,
+    }
+
+    impl Drop for Reentrant {
+        fn drop(&mut self) {
+            if let Some(tier) = self.tier.upgrade() {
+                tier.remove(1, &1, None);
+                tier.get(1, &1, Moment::from_nanos(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_whose_drop_asks_the_tier_does_not_deadlock() {
+        let tier = Arc::new(MokaTier::new(10));
+        for key in 0..1_000_u64 {
+            tier.insert(key, key, Reentrant { tier: Arc::downgrade(&tier) }, stamp(), &|| true);
+        }
+        tier.clear();
+        tier.entries.run_pending_tasks();
+    }
+}
