@@ -70,7 +70,6 @@ impl<K, V: Clone> Flight<K, V> {
         landed.await;
         self.outcome.get().cloned().unwrap_or_else(|| Err(cancelled()))
     }
-
 }
 
 impl<K, V> Flight<K, V> {
@@ -128,7 +127,8 @@ impl<K, V> Flights<K, V> {
         loop {
             let rivals: Vec<Arc<Flight<K, V>>> = {
                 let mut stripe = self.stripe(hash).lock();
-                let rivals: Vec<_> = stripe.flights.iter_hash(hash).filter(|flight| flight.ticket.hash == hash).cloned().collect();
+                let rivals: Vec<_> =
+                    stripe.flights.iter_hash(hash).filter(|flight| flight.ticket.hash == hash).cloned().collect();
                 if rivals.is_empty() || compared == Some(stripe.changes) {
                     if let Some(flight) = begun {
                         stripe.changes += 1;

@@ -44,9 +44,7 @@ pub use key::{Echo, Key, KeyParts, Namespace, RemoteKey};
 pub use local::{Local, LocalTier, NoLocal, Stamp};
 pub use machine::{Command, Reply, Slot, step};
 pub use partition::{PARTITIONS, Partition};
-pub use remote::{
-    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier,
-};
+pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
 pub use stack::{Builder, Closed, Loader, Storable, TieredCache};
 pub use stats::{Recent, Stats, TierStats};
 pub use token::Token;

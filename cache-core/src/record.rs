@@ -362,7 +362,11 @@ mod tests {
         let body = Body {
             schema: 3,
             generation: 1,
-            life: Life { soft: Duration::from_secs(5 * 60), hard: Duration::from_secs(65 * 60), last: Duration::from_secs(24 * 3_600) },
+            life: Life {
+                soft: Duration::from_secs(5 * 60),
+                hard: Duration::from_secs(65 * 60),
+                last: Duration::from_secs(24 * 3_600),
+            },
             flags: Flags::NONE,
             codec: 1,
             echo: Echo::from_bytes([7; 16]),

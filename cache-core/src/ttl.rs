@@ -84,7 +84,9 @@ impl Ttl {
     pub(crate) fn check(&self) -> Result<()> {
         let last = self.stale_if_error.unwrap_or(self.stale_for);
         if self.soft < Duration::from_millis(1) {
-            return Err(Error::config("the TTL is under a millisecond: nothing would ever be cached; give Ttl::new a longer time"));
+            return Err(Error::config(
+                "the TTL is under a millisecond: nothing would ever be cached; give Ttl::new a longer time",
+            ));
         }
         if last < self.stale_for {
             return Err(Error::config(

@@ -37,46 +37,66 @@ pub struct MokaTier<K, V> {
 }
 
 /// Entries that have left the map and await their drop outside of moka's locks.
+///
+/// Moka's own references go by epochs, and its collector may run in the middle of any call, locks held. So an entry stays
+/// here until it is the only reference left; then dropping it runs the value's `Drop` here and nowhere else.
 struct Morgue<V> {
-    entries: Mutex<Vec<Arc<Entry<V>>>>,
-    /// Read on every call, so that an empty morgue costs no lock.
-    occupied: AtomicBool,
+    entries: Mutex<Waiting<V>>,
+    /// Whether it is time to look; read on every call, so that an idle morgue costs no lock.
+    due: AtomicBool,
     evictions: AtomicU64,
 }
 
+struct Waiting<V> {
+    entries: Vec<Arc<Entry<V>>>,
+    /// How many there must be for a look to be worth it: twice those that the last look had to leave.
+    look_at: usize,
+}
+
+const FEWEST: usize = 16;
+
 impl<V> Morgue<V> {
     fn new() -> Self {
-        Self { entries: Mutex::new(Vec::new()), occupied: AtomicBool::new(false), evictions: AtomicU64::new(0) }
+        let entries = Mutex::new(Waiting { entries: Vec::new(), look_at: FEWEST });
+        Self { entries, due: AtomicBool::new(false), evictions: AtomicU64::new(0) }
     }
 
     fn take(&self, entry: Arc<Entry<V>>, cause: RemovalCause) {
         if cause == RemovalCause::Size {
             self.evictions.fetch_add(1, Ordering::Relaxed);
         }
-        self.lock().push(entry);
-        // Ordering: relaxed; who misses it leaves the drop to the next call.
-        self.occupied.store(true, Ordering::Relaxed);
+        let mut waiting = self.lock();
+        waiting.entries.push(entry);
+        if waiting.entries.len() >= waiting.look_at {
+            // Ordering: relaxed; who misses it leaves the look to the next call.
+            self.due.store(true, Ordering::Relaxed);
+        }
     }
 
     #[inline]
-    fn empty(&self) {
-        if self.occupied.load(Ordering::Relaxed) {
-            self.empty_slowly();
+    fn tidy(&self) {
+        if self.due.load(Ordering::Relaxed) {
+            self.tidy_slowly();
         }
     }
 
     #[cold]
-    fn empty_slowly(&self) {
-        let entries = {
-            let mut entries = self.lock();
-            self.occupied.store(false, Ordering::Relaxed);
-            std::mem::take(&mut *entries)
+    fn tidy_slowly(&self) {
+        let gone = {
+            let mut waiting = self.lock();
+            self.due.store(false, Ordering::Relaxed);
+            // A count of one cannot rise again: nobody else has a reference to clone.
+            let (gone, left) = std::mem::take(&mut waiting.entries).into_iter().partition(|entry| Arc::strong_count(entry) == 1);
+            waiting.entries = left;
+            waiting.look_at = FEWEST.max(2 * waiting.entries.len());
+            let gone: Vec<_> = gone;
+            gone
         };
-        drop(entries);
+        drop(gone);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Entry<V>>>> {
-        // Nothing panics under it: a push of a pointer, and a take.
+    fn lock(&self) -> MutexGuard<'_, Waiting<V>> {
+        // Nothing panics under it: pushes and counts of pointers.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -207,7 +227,7 @@ where
     {
         let entry = self.lookup(hash, key);
         // Moka's maintenance may have run in the lookup.
-        self.left.empty();
+        self.left.tidy();
         let entry = entry?;
         (now < entry.stamp.last).then(|| Local { value: entry.value.clone(), stamp: entry.stamp })
     }
@@ -229,7 +249,7 @@ where
         if admitted {
             entry.shown.store(true, Ordering::Release);
         }
-        self.left.empty();
+        self.left.tidy();
         // An entry not admitted stays invisible until it is replaced or expires: removing it by key could hit a newer one.
         admitted
     }
@@ -249,7 +269,7 @@ where
             }
         }
         let removed = self.entries.remove(&lookup);
-        self.left.empty();
+        self.left.tidy();
         removed.is_some_and(|entry| entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire))
     }
 
@@ -257,7 +277,7 @@ where
         self.epoch.fetch_add(1, Ordering::SeqCst);
         // Gives the memory back; what it would miss is of the old epoch.
         self.entries.invalidate_all();
-        self.left.empty();
+        self.left.tidy();
     }
 
     fn len(&self) -> u64 {

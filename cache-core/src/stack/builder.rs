@@ -122,8 +122,24 @@ impl<K, V, L> TieredCache<K, V, L> {
 impl<K, V, L> Builder<K, V, L> {
     /// The tier in this process.
     pub fn l1<T: LocalTier<K, V>>(self, tier: T) -> Builder<K, V, T> {
-        let Self { name, prefix, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock, .. } = self;
-        Builder { name, prefix, l1: tier, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock }
+        let Self {
+            name, prefix, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock, ..
+        } = self;
+        Builder {
+            name,
+            prefix,
+            l1: tier,
+            l2,
+            ttl,
+            origin,
+            writer,
+            version_of,
+            schema,
+            max_value_bytes,
+            load_timeout,
+            lease,
+            clock,
+        }
     }
 
     /// The shared tier, with values as MessagePack.

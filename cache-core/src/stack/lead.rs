@@ -110,7 +110,13 @@ where
         self.tasks.spawn(flight.instrument(span)).map(drop)
     }
 
-    async fn fly(&self, flight: &Flight<K, V>, remote: Option<&(&Second<K, V>, RemoteKey)>, mut job: Job<V>, chain: Arc<Chain>) -> Landing<V> {
+    async fn fly(
+        &self,
+        flight: &Flight<K, V>,
+        remote: Option<&(&Second<K, V>, RemoteKey)>,
+        mut job: Job<V>,
+        chain: Arc<Chain>,
+    ) -> Landing<V> {
         let deadline = Instant::now() + self.load_timeout;
         let before = match remote {
             Some((l2, key)) => {
@@ -144,7 +150,10 @@ where
                 if keep {
                     self.keep(flight, &value, self.stamp(began, life, version));
                 }
-                Landing { outcome: Ok(Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh }), release }
+                Landing {
+                    outcome: Ok(Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh }),
+                    release,
+                }
             }
             Err(err) => {
                 self.counters.count(Event::LoadError);
@@ -155,7 +164,14 @@ where
     }
 
     /// Reads L2, and takes the lease if there is no value to serve; waits while another load holds it.
-    async fn ask_l2(&self, flight: &Flight<K, V>, l2: &Second<K, V>, key: &RemoteKey, job: &mut Job<V>, deadline: Instant) -> Before<V> {
+    async fn ask_l2(
+        &self,
+        flight: &Flight<K, V>,
+        l2: &Second<K, V>,
+        key: &RemoteKey,
+        job: &mut Job<V>,
+        deadline: Instant,
+    ) -> Before<V> {
         let token = Token::unique();
         let mut claim = job.claim;
         let mut pause = FIRST_PAUSE;
@@ -210,7 +226,12 @@ where
             // Another node refreshes already: what there is to serve is being served.
             if let (Claim::Stale, Some(local)) = (job.claim, &job.last_resort) {
                 let (value, created) = (local.value.clone(), local.stamp.created);
-                return Before::Answer(Answer { value, tier: Tier::L2, created, freshness: Freshness::Stale { why: Why::Refreshing } });
+                return Before::Answer(Answer {
+                    value,
+                    tier: Tier::L2,
+                    created,
+                    freshness: Freshness::Stale { why: Why::Refreshing },
+                });
             }
             if Instant::now() + pause >= deadline {
                 return Before::Nothing;
@@ -228,7 +249,16 @@ where
 
     /// Fills L2. Returns whether L1 may keep the value, and the lease if it is to be given back.
     #[allow(clippy::too_many_arguments)]
-    async fn fill(&self, l2: &Second<K, V>, key: &RemoteKey, token: Token, version: u64, life: crate::record::Life, age: Duration, value: &V) -> (bool, Option<Token>) {
+    async fn fill(
+        &self,
+        l2: &Second<K, V>,
+        key: &RemoteKey,
+        token: Token,
+        version: u64,
+        life: crate::record::Life,
+        age: Duration,
+        value: &V,
+    ) -> (bool, Option<Token>) {
         let body = match l2.encode(key, value, life) {
             Ok(body) => body,
             Err(err) => {

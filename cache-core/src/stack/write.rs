@@ -171,7 +171,9 @@ where
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
         match l2.acquire(&key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
             Acquired::Granted { .. } => {}
-            Acquired::Foreign => return Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write")),
+            Acquired::Foreign => {
+                return Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write"));
+            }
             Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
             Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
         }
@@ -228,9 +230,10 @@ where
                 Ok(value)
             }
             Ok(PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
-            Ok(PutOutcome::Foreign) => {
-                Err(Error::new(ErrorKind::Foreign, "written to the origin, but L2 holds something under this key that is not ours"))
-            }
+            Ok(PutOutcome::Foreign) => Err(Error::new(
+                ErrorKind::Foreign,
+                "written to the origin, but L2 holds something under this key that is not ours",
+            )),
             Err(err) => {
                 self.counters.count(Event::InvalidationError);
                 self.l2_failed("put", &err);

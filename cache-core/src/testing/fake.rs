@@ -157,7 +157,8 @@ where
             return Ok(value);
         }
         let origin = self.inner.lock().origin.clone();
-        let origin = origin.ok_or_else(|| Error::new(ErrorKind::NoOrigin, "the fake has no origin: give it one with with_origin"))?;
+        let origin =
+            origin.ok_or_else(|| Error::new(ErrorKind::NoOrigin, "the fake has no origin: give it one with with_origin"))?;
         self.load_by(key, origin(key.clone())).await
     }
 

@@ -129,7 +129,10 @@ fn never_keeps_a_value_that_an_invalidation_overtook<T: LocalTier<String, u64>>(
                 std::thread::yield_now();
             }
             let found = read(tier, key, 0);
-            assert!(found.is_none_or(|value| value == new_truth), "round {at_round}: {found:?} outlived the invalidation of {new_truth}");
+            assert!(
+                found.is_none_or(|value| value == new_truth),
+                "round {at_round}: {found:?} outlived the invalidation of {new_truth}"
+            );
         }
     });
 }

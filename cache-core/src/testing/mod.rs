@@ -1,9 +1,11 @@
 //! What a service, and who writes a tier, needs for tests. Behind the feature `testing`.
 
+mod chaos;
 mod fake;
 mod local_suite;
 mod remote_suite;
 
+pub use chaos::{Chaos, ChaosTier};
 pub use fake::FakeCache;
 pub use local_suite::local_suite;
 pub use remote_suite::{Plant, remote_suite};

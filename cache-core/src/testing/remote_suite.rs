@@ -106,7 +106,9 @@ async fn run_one<T: RemoteTier + ?Sized>(
             let said = tier.acquire(key, &acquire).await.expect("the tier answers");
             let alike = match (&said, &wanted) {
                 // The remaining time has moved on between the model's clock and the tier's.
-                (Acquired::Busy(said), Reply::Acquire(Acquired::Busy(wanted))) => said.abs_diff(*wanted) < Duration::from_secs(5 * 60),
+                (Acquired::Busy(said), Reply::Acquire(Acquired::Busy(wanted))) => {
+                    said.abs_diff(*wanted) < Duration::from_secs(5 * 60)
+                }
                 (said, wanted) => Reply::Acquire(*said) == *wanted,
             };
             (slot, alike, format!("{acquire:?}: {said:?}, not {wanted:?}"))

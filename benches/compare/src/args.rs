@@ -1,0 +1,146 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// Printed by `--help` and below every complaint about the command line.
+pub(crate) const USAGE: &str = "\
+usage: compare l1 [options]        time of hits and of mixed loads, in process
+
+options
+  --json FILE      write the rows there as a JSON array
+  --rounds N       samples of each figure, of which the median is taken (default 11; with --quick 3)
+  --threads A,B    thread counts to measure (default 1,2)
+  --work NAME      only this work; may be repeated
+  --subject NAME   only this subject; may be repeated
+  --quick          short samples: a check that everything runs, not a measurement";
+
+/// What to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    Help,
+    L1,
+}
+
+/// What to measure, how often, for how long.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Args {
+    pub(crate) command: Command,
+    pub(crate) json: Option<PathBuf>,
+    pub(crate) rounds: usize,
+    /// Length of one sample of one subject. A quarter of it again is spent untimed before, to bring the subject into the CPU's caches.
+    pub(crate) window: Duration,
+    pub(crate) threads: Vec<usize>,
+    works: Vec<String>,
+    subjects: Vec<String>,
+}
+
+impl Args {
+    /// Reads the words that follow the program's name.
+    pub(crate) fn parse(words: impl IntoIterator<Item = String>) -> Result<Self, Error> {
+        let mut words = words.into_iter();
+        let command = match words.next().as_deref() {
+            Some("l1") => Command::L1,
+            Some("-h" | "--help" | "help") => Command::Help,
+            Some(other) => return Err(Error::Usage(format!("unknown command `{other}`"))),
+            None => return Err(Error::Usage("which command?".into())),
+        };
+        let mut args = Self {
+            command,
+            json: None,
+            rounds: 0,
+            window: Duration::from_millis(100),
+            threads: vec![1, 2],
+            works: Vec::new(),
+            subjects: Vec::new(),
+        };
+        let mut rounds = None;
+        let mut quick = false;
+        while let Some(word) = words.next() {
+            let mut value = || words.next().ok_or_else(|| Error::Usage(format!("{word} needs a value")));
+            match word.as_str() {
+                "--json" => args.json = Some(value()?.into()),
+                "--rounds" => rounds = Some(positive("--rounds", &value()?)?),
+                "--threads" => {
+                    args.threads = value()?.split(',').map(|count| positive("--threads", count)).collect::<Result<_, _>>()?;
+                }
+                "--work" => args.works.push(value()?),
+                "--subject" => args.subjects.push(value()?),
+                "--quick" => quick = true,
+                "-h" | "--help" => args.command = Command::Help,
+                other => return Err(Error::Usage(format!("unknown option `{other}`"))),
+            }
+        }
+        if quick {
+            args.window = Duration::from_millis(10);
+        }
+        args.rounds = rounds.unwrap_or(if quick { 3 } else { 11 });
+        Ok(args)
+    }
+
+    /// Whether this work was asked for.
+    pub(crate) fn wants_work(&self, name: &str) -> bool {
+        self.works.is_empty() || self.works.iter().any(|wanted| wanted == name)
+    }
+
+    /// Whether this subject was asked for.
+    pub(crate) fn wants_subject(&self, name: &str) -> bool {
+        self.subjects.is_empty() || self.subjects.iter().any(|wanted| wanted == name)
+    }
+
+    /// Refuses a `--work` or `--subject` that no name answers to: a misspelt filter would measure nothing and look fine.
+    pub(crate) fn check_names(&self, works: &[&str], subjects: &[&str]) -> Result<(), Error> {
+        for (option, wanted, known) in [("--work", &self.works, works), ("--subject", &self.subjects, subjects)] {
+            if let Some(name) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
+                return Err(Error::Usage(format!("{option}: `{name}` is none of {}", known.join(", "))));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn positive(option: &str, text: &str) -> Result<usize, Error> {
+    match text.parse() {
+        Ok(number) if number > 0 => Ok(number),
+        _ => Err(Error::Usage(format!("{option}: `{text}` is not a positive number"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, Error> {
+        Args::parse(line.split_whitespace().map(String::from))
+    }
+
+    #[test]
+    fn a_bare_command_takes_at_least_nine_rounds_on_one_and_two_threads() {
+        let args = parse("l1").unwrap();
+        assert!(args.rounds >= 9);
+        assert_eq!(args.threads, [1, 2]);
+        assert!(args.wants_work("any") && args.wants_subject("any"));
+    }
+
+    #[test]
+    fn given_rounds_win_over_quick_whatever_the_order() {
+        assert_eq!(parse("l1 --rounds 5 --quick").unwrap().rounds, 5);
+        assert_eq!(parse("l1 --quick --rounds 5").unwrap().rounds, 5);
+    }
+
+    #[test]
+    fn filters_add_up() {
+        let args = parse("l1 --subject a --subject b").unwrap();
+        assert!(args.wants_subject("a") && args.wants_subject("b") && !args.wants_subject("c"));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for line in ["", "l7", "l1 --rounds 0", "l1 --rounds", "l1 --threads 1,x", "l1 --fast"] {
+            assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");
+        }
+        assert!(parse("l1 --work a").unwrap().check_names(&["b"], &[]).is_err());
+    }
+}

@@ -1,0 +1,43 @@
+//! Why a run stopped.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+/// A failed run. Nothing is recovered from: a figure that cannot be trusted is not printed.
+#[derive(Debug)]
+pub(crate) enum Error {
+    /// The command line makes no sense; the text says what would.
+    Usage(String),
+    /// The report could not be written.
+    Write { path: PathBuf, source: io::Error },
+    /// The asynchronous runtime could not be started.
+    Runtime(io::Error),
+    /// A subject answered with another key's value.
+    WrongValue { work: &'static str, subject: &'static str },
+    /// A subject missed more often than the work allows, so its time is not that of a hit.
+    TooManyMisses { work: &'static str, subject: &'static str, hit_ratio: f64, least: f64 },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) => f.write_str(text),
+            Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
+            Self::WrongValue { work, subject } => write!(f, "{work}: {subject} returned another key's value"),
+            Self::TooManyMisses { work, subject, hit_ratio, least } => {
+                write!(f, "{work}: {subject} hit {:.1} % of its reads, {:.1} % expected", 100.0 * hit_ratio, 100.0 * least)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Write { source, .. } | Self::Runtime(source) => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Measures cachestack and its peers side by side, in one run on one machine. The README of this folder says how to run it and how to
+//! read the figures.
+
+use std::process::ExitCode;
+
+use crate::args::{Args, Command, USAGE};
+use crate::error::Error;
+
+mod args;
+mod coarse;
+mod error;
+mod l1;
+mod machine;
+mod ours;
+mod peers;
+mod pinned;
+mod ready;
+mod report;
+mod rounds;
+mod subject;
+mod zipf;
+
+fn main() -> ExitCode {
+    match Args::parse(std::env::args().skip(1)).and_then(|args| run(&args)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error @ Error::Usage(_)) => {
+            eprintln!("compare: {error}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Error> {
+    // The asynchronous caches spawn and keep time on it; one worker is enough, since the measured hits never leave their own thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().map_err(Error::Runtime)?;
+    let _inside = runtime.enter();
+    match args.command {
+        Command::Help => {
+            println!("{USAGE}");
+            Ok(())
+        }
+        Command::L1 => l1::run(args),
+    }
+}
