@@ -1,0 +1,431 @@
+//! Two tiers: what one node stores another finds, what one invalidates nobody finds, and what cannot be read is a miss.
+
+use cache_core::record::{Record, State};
+use cache_core::testing::{Chaos, ChaosTier};
+use cachestack::{
+    BoxError, Codec, EmbeddedTier, ErrorKind, Freshness, Json, ManualClock, MemoryTier, MessagePack, Namespace, RemoteKey,
+    RemoteTier, Tier, TieredCache, Ttl, Why,
+};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+
+type Cache = TieredCache<u64, u64>;
+
+/// A Redis, a clock, and nodes that share them.
+struct World {
+    store: EmbeddedTier,
+    l2: ChaosTier<EmbeddedTier>,
+    hands: ManualClock,
+    row: Arc<AtomicU64>,
+}
+
+impl World {
+    fn new() -> Self {
+        let hands = ManualClock::new();
+        let store = EmbeddedTier::new().clock(hands.clock());
+        Self { l2: ChaosTier::new(store.clone()), store, hands, row: Arc::new(AtomicU64::new(1)) }
+    }
+
+    fn node(&self) -> Cache {
+        self.node_with(Ttl::seconds(100).stale_for(seconds(10)).stale_if_error(seconds(1_000)))
+    }
+
+    fn node_with(&self, ttl: Ttl) -> Cache {
+        let row = self.row.clone();
+        let read = move |_: u64| {
+            let value = row.load(Ordering::SeqCst);
+            async move { if value == 0 { Err(io::Error::other("down")) } else { Ok(value) } }
+        };
+        Cache::builder("t")
+            .l1(MemoryTier::new(100))
+            .l2(self.l2.clone())
+            .clock(self.hands.clock())
+            .ttl(ttl)
+            .origin(read)
+            .build()
+            .unwrap()
+    }
+
+    fn key(&self) -> RemoteKey {
+        Namespace::new("cs", "t").unwrap().key(&1_u64)
+    }
+
+    async fn record(&self) -> Option<Record> {
+        let fetched = self.store.get(&self.key()).await.unwrap();
+        fetched.record.map(|bytes| Record::decode(&bytes, self.key().echo()).unwrap())
+    }
+}
+
+fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+#[tokio::test]
+async fn another_node_finds_in_l2_what_one_has_loaded() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    a.load(&1).await.unwrap();
+    let found = b.load_cached(&1).await.unwrap();
+    assert_eq!((found.value, found.tier), (1, Tier::L2));
+    assert_eq!(b.load_cached(&1).await.unwrap().tier, Tier::L1);
+    assert_eq!((b.stats().loads, b.stats().l2.hits), (0, 1));
+    let c = world.node();
+    assert_eq!(c.get_many(&[1, 2]).await, [Some(1), None]);
+    assert_eq!(c.get_cached(&1).await.unwrap().unwrap().tier, Tier::L1, "get_many keeps what it finds");
+}
+
+#[tokio::test]
+async fn l1_never_outlives_l2() {
+    let world = World::new();
+    let [a, b] = [world.node_with(Ttl::seconds(100)), world.node_with(Ttl::seconds(100))];
+    a.load(&1).await.unwrap();
+    world.hands.advance(seconds(60));
+    assert_eq!(b.get_cached(&1).await.unwrap().unwrap().age, seconds(60));
+    world.hands.advance(seconds(40));
+    assert_eq!((a.get(&1).await, b.get(&1).await), (None, None));
+}
+
+#[tokio::test]
+async fn an_invalidation_leaves_no_older_value_in_l2_or_in_the_invalidators_l1() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    a.load(&1).await.unwrap();
+    world.row.store(2, Ordering::SeqCst);
+    a.invalidate(&1).await.unwrap();
+    assert_eq!(world.record().await.unwrap().state, State::Tombstone);
+    assert_eq!(b.load(&1).await.unwrap(), 2);
+    assert_eq!(a.load(&1).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let slow = {
+        let (begun, go) = (begun.clone(), go.clone());
+        move || async move {
+            begun.notify_one();
+            drop(go.acquire().await);
+            Ok::<_, io::Error>(1)
+        }
+    };
+    let caller = tokio::spawn({
+        let a = a.clone();
+        async move { a.get_or_load(&1, slow).await.unwrap() }
+    });
+    begun.notified().await;
+    world.row.store(2, Ordering::SeqCst);
+    b.invalidate(&1).await.unwrap();
+    go.add_permits(1);
+    assert_eq!(caller.await.unwrap(), 1, "its callers get what they asked for");
+    assert_eq!(a.stats().l2.refused, 1);
+    assert_eq!((a.load(&1).await.unwrap(), b.load(&1).await.unwrap()), (2, 2));
+}
+
+#[tokio::test]
+async fn a_read_of_l2_that_began_before_an_invalidation_is_not_kept_in_l1() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    let a = world.node();
+    world.l2.set(Chaos::Held);
+    let reader = tokio::spawn({
+        let a = a.clone();
+        async move { a.get_many(&[1]).await }
+    });
+    while world.l2.calls() < 4 {
+        tokio::task::yield_now().await;
+    }
+    let invalidation = tokio::spawn({
+        let a = a.clone();
+        async move { a.invalidate(&1).await }
+    });
+    while world.l2.calls() < 5 {
+        tokio::task::yield_now().await;
+    }
+    // Both are at Redis now, the read first: it may get the old value, and must not keep it.
+    world.l2.set(Chaos::Calm);
+    reader.await.unwrap();
+    invalidation.await.unwrap().unwrap();
+    assert_eq!(a.get_local(&1), None);
+}
+
+#[tokio::test]
+async fn an_invalidation_that_did_not_reach_l2_is_an_error_and_clears_l1() {
+    let world = World::new();
+    let a = world.node();
+    a.load(&1).await.unwrap();
+    world.l2.set(Chaos::Down);
+    assert_eq!(a.invalidate(&1).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(a.get_local(&1), None);
+    assert_eq!(a.clear().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(a.stats().invalidation_errors, 2);
+}
+
+#[tokio::test]
+async fn an_insert_is_seen_by_all_and_reports_what_it_did_not_do() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    a.insert(&1, 9).await.unwrap();
+    assert_eq!((a.get(&1).await, b.get(&1).await), (Some(9), Some(9)));
+    world.l2.set(Chaos::Down);
+    assert_eq!(a.insert(&1, 10).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(a.get(&1).await, Some(10), "this node has it all the same");
+}
+
+#[tokio::test]
+async fn an_insert_over_a_load_in_flight_elsewhere_stays() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let slow = {
+        let (begun, go) = (begun.clone(), go.clone());
+        move || async move {
+            begun.notify_one();
+            drop(go.acquire().await);
+            Ok::<_, io::Error>(1)
+        }
+    };
+    let caller = tokio::spawn(async move { a.get_or_load(&1, slow).await.unwrap() });
+    begun.notified().await;
+    b.insert(&1, 2).await.unwrap();
+    go.add_permits(1);
+    caller.await.unwrap();
+    assert_eq!(world.node().get(&1).await, Some(2));
+}
+
+#[tokio::test]
+async fn a_clear_empties_both_tiers_of_this_cache_and_of_no_other() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    let other = Cache::builder("t2").l2(world.l2.clone()).clock(world.hands.clock()).build().unwrap();
+    a.load(&1).await.unwrap();
+    other.insert(&1, 7).await.unwrap();
+    a.clear().await.unwrap();
+    assert_eq!((a.get(&1).await, b.get(&1).await, other.get(&1).await), (None, None, Some(7)));
+}
+
+#[tokio::test]
+async fn a_stale_value_in_l2_is_served_and_refreshed_once_for_all_nodes() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    world.hands.advance(seconds(105));
+    world.row.store(2, Ordering::SeqCst);
+    let [a, b] = [world.node(), world.node()];
+    let stale = a.load_cached(&1).await.unwrap();
+    assert_eq!((stale.value, stale.freshness), (1, Freshness::Stale { why: Why::Refreshing }));
+    while a.get_local(&1) != Some(2) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(b.load_cached(&1).await.unwrap().value, 2);
+    assert_eq!((a.stats().loads, b.stats().loads), (1, 0));
+}
+
+#[tokio::test]
+async fn a_value_in_l2_is_the_last_resort_of_a_node_that_never_saw_it() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    world.hands.advance(seconds(500));
+    world.row.store(0, Ordering::SeqCst);
+    let a = world.node();
+    let last = a.load_cached(&1).await.unwrap();
+    assert_eq!((last.value, last.freshness), (1, Freshness::Stale { why: Why::OriginFailed }));
+    world.hands.advance(seconds(700));
+    assert_eq!(a.load(&1).await.unwrap_err().kind(), ErrorKind::Origin);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_a_miss_and_is_replaced_by_the_next_load() {
+    let world = World::new();
+    let a = world.node();
+    a.load(&1).await.unwrap();
+    let mut bytes = world.record().await.unwrap().encode();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    world.store.plant(&world.key(), bytes);
+    let b = world.node();
+    assert_eq!(b.get(&1).await, None);
+    assert_eq!(b.load_cached(&1).await.unwrap().tier, Tier::Origin);
+    assert_eq!(b.stats().l2.unreadable, 2);
+    assert_eq!(world.node().load_cached(&1).await.unwrap().tier, Tier::L2);
+}
+
+#[tokio::test]
+async fn the_record_of_another_key_is_a_miss() {
+    let world = World::new();
+    let a = world.node();
+    a.insert(&2, 22).await.unwrap();
+    let other = Namespace::new("cs", "t").unwrap().key(&2_u64);
+    let swapped = world.store.get(&other).await.unwrap().record.unwrap();
+    world.store.plant(&world.key(), swapped);
+    assert_eq!(world.node().load(&1).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_foreign_value_under_our_key_is_left_alone_and_costs_no_reader_an_error() {
+    let world = World::new();
+    let foreign: &[u8] =
+        b"somebody else's session, which is precious and long enough to be a record, head and body and all of that";
+    world.store.plant(&world.key(), foreign);
+    let a = world.node();
+    assert_eq!((a.get(&1).await, a.load(&1).await.unwrap(), a.load(&1).await.unwrap()), (None, 1, 1));
+    assert_eq!(a.insert(&1, 5).await.unwrap_err().kind(), ErrorKind::Foreign);
+    assert_eq!(a.invalidate(&1).await.unwrap_err().kind(), ErrorKind::Foreign);
+    a.clear().await.unwrap();
+    assert_eq!(world.store.get(&world.key()).await.unwrap().record.unwrap(), foreign);
+}
+
+#[tokio::test]
+async fn a_value_too_large_for_l2_is_served_and_kept_in_l1() {
+    let l2 = EmbeddedTier::new();
+    let cache = TieredCache::<u64, String>::builder("t")
+        .l1(MemoryTier::new(10))
+        .l2(l2)
+        .max_value_bytes(1_000)
+        .origin(|_| async { Ok::<_, io::Error>("x".repeat(1_001)) })
+        .build()
+        .unwrap();
+    assert_eq!(cache.load(&1).await.unwrap().len(), 1_001);
+    assert!(cache.get_local(&1).is_some());
+    assert_eq!(cache.stats().l2.unstorable, 1);
+    assert_eq!(cache.insert(&1, "y".repeat(2_000)).await.unwrap_err().kind(), ErrorKind::TooLarge);
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Old {
+    name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct New {
+    name: String,
+    #[serde(default)]
+    price: u64,
+}
+
+fn rolling<V: cachestack::Storable + Clone + Send + Sync + 'static>(
+    l2: &EmbeddedTier,
+    schema: u32,
+    value: V,
+) -> TieredCache<u64, V, cachestack::NoLocal> {
+    let load = move |_| {
+        let value = value.clone();
+        async move { Ok::<_, io::Error>(value) }
+    };
+    cache_core::TieredCache::<u64, V>::builder("t").l2(l2.clone()).schema(schema).origin(load).build().unwrap()
+}
+
+#[tokio::test]
+async fn old_and_new_code_read_each_other_while_the_codec_can() {
+    let l2 = EmbeddedTier::new();
+    let old = rolling(&l2, 1, Old { name: "anvil".into() });
+    let new = rolling(&l2, 1, New { name: "vise".into(), price: 3 });
+    old.load(&1).await.unwrap();
+    assert_eq!(new.load(&1).await.unwrap(), New { name: "anvil".into(), price: 0 });
+    new.load(&2).await.unwrap();
+    assert_eq!(old.load(&2).await.unwrap(), Old { name: "vise".into() });
+}
+
+#[tokio::test]
+async fn a_newer_schema_wins_and_is_left_alone_by_older_code() {
+    let l2 = EmbeddedTier::new();
+    let old = rolling(&l2, 1, Old { name: "old".into() });
+    let new = rolling(&l2, 2, New { name: "new".into(), price: 3 });
+    old.load(&1).await.unwrap();
+    assert_eq!(new.load(&1).await.unwrap().name, "new", "an older value counts as absent");
+    for _ in 0..3 {
+        assert_eq!(old.load(&1).await.unwrap().name, "old", "older code loads for itself");
+        assert_eq!(new.get(&1).await.unwrap().name, "new", "and does not overwrite");
+    }
+    assert_eq!(new.stats().loads, 1);
+}
+
+#[tokio::test]
+async fn another_codec_is_a_miss_that_the_next_load_replaces() {
+    let l2 = EmbeddedTier::new();
+    let build = |codec: Box<dyn Codec<u64>>| {
+        let load = |key| async move { Ok::<_, io::Error>(key) };
+        cache_core::TieredCache::<u64, u64>::builder("t").l2_with(l2.clone(), Boxed(codec)).origin(load).build().unwrap()
+    };
+    let (json, msgpack) = (build(Box::new(Json)), build(Box::new(MessagePack)));
+    json.load(&1).await.unwrap();
+    assert_eq!(msgpack.load_cached(&1).await.unwrap().tier, Tier::Origin);
+    assert_eq!(msgpack.load_cached(&1).await.unwrap().tier, Tier::L2);
+}
+
+struct Boxed(Box<dyn Codec<u64>>);
+
+impl Codec<u64> for Boxed {
+    fn id(&self) -> u8 {
+        self.0.id()
+    }
+
+    fn encode(&self, value: &u64) -> Result<Vec<u8>, BoxError> {
+        self.0.encode(value)
+    }
+
+    fn decode(&self, payload: &[u8]) -> Result<u64, BoxError> {
+        self.0.decode(payload)
+    }
+}
+
+/// A row: version and value in one.
+type Row = (u64, &'static str);
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Versioned {
+    version: u64,
+    name: String,
+}
+
+fn row(of: Row) -> Versioned {
+    Versioned { version: of.0, name: of.1.into() }
+}
+
+fn versioned(world: &World) -> TieredCache<u64, Versioned> {
+    TieredCache::<u64, Versioned>::builder("t")
+        .l1(MemoryTier::new(10))
+        .l2(world.l2.clone())
+        .clock(world.hands.clock())
+        .versioned(|row: &Versioned| row.version)
+        .writer(|_, _| async { Ok::<_, io::Error>(()) })
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_versioned_write_stores_its_value_and_an_older_one_does_not_overtake_it() {
+    let world = World::new();
+    let [a, b] = [versioned(&world), versioned(&world)];
+    a.write(&1, row((2, "second"))).await.unwrap();
+    assert_eq!(b.get(&1).await.unwrap().name, "second");
+    b.write(&1, row((1, "first, and late"))).await.unwrap();
+    assert_eq!(versioned(&world).get(&1).await.unwrap().name, "second");
+    assert_eq!(a.insert(&1, row((1, "older"))).await.unwrap_err().kind(), ErrorKind::Refused);
+}
+
+#[tokio::test]
+async fn a_lagging_replica_cannot_bring_an_older_row_back() {
+    let world = World::new();
+    let cache = versioned(&world);
+    cache.write(&1, row((5, "five"))).await.unwrap();
+    cache.invalidate_older(&1, 6).await.unwrap();
+    let lagging = || async { Ok::<_, io::Error>(row((5, "five"))) };
+    assert_eq!(cache.get_or_load(&1, lagging).await.unwrap().version, 5);
+    assert_eq!(cache.get(&1).await, None, "answered, and kept by nobody");
+    let caught_up = || async { Ok::<_, io::Error>(row((6, "six"))) };
+    cache.get_or_load(&1, caught_up).await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().version, 6);
+    cache.invalidate_older(&1, 6).await.unwrap();
+    assert_eq!(cache.get(&1).await.unwrap().version, 6, "what is as new as the write stays");
+}
+
+#[tokio::test]
+async fn an_invalidation_by_version_needs_a_versioned_cache() {
+    let err = World::new().node().invalidate_older(&1, 3).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Config);
+}
