@@ -263,8 +263,8 @@ mod tests {
     use crate::answer::{Answer, Freshness, Tier};
     use crate::clock::Moment;
 
-    fn answer(value: u32) -> Outcome<u32> {
-        Ok(Answer { value, tier: Tier::Origin, created: Moment::default(), freshness: Freshness::Fresh })
+    fn answer(value: u32) -> Answer<u32> {
+        Answer { value, tier: Tier::Origin, created: Moment::default(), freshness: Freshness::Fresh }
     }
 
     fn lead(flights: &Arc<Flights<String, u32>>, hash: u64, key: &str) -> Option<Lead<String, u32>> {
@@ -279,7 +279,7 @@ mod tests {
         let flights = Arc::new(Flights::new());
         let first = lead(&flights, 1, "a").unwrap();
         let Turn::Follow(follower) = flights.join_or_begin(1, "a") else { panic!("a second leader") };
-        first.land(answer(7));
+        first.land(Ok(answer(7)));
         assert_eq!(follower.wait().await.unwrap().value, 7);
         assert!(lead(&flights, 1, "a").is_some(), "the key is free again");
         assert_eq!(flights.tickets_out(), 0);
@@ -315,7 +315,7 @@ mod tests {
         flights.poison(1);
         assert!(!first.flight().ticket.is_live() && !read.is_live() && other.is_live());
         let second = lead(&flights, 1, "a").expect("a new flight after the poison");
-        first.land(answer(1));
+        first.land(Ok(answer(1)));
         assert!(lead(&flights, 1, "a").is_none(), "the second flight is still the key's");
         assert!(second.flight().ticket.is_live());
         flights.poison_all();

@@ -212,10 +212,9 @@ fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration, echo: Ech
 fn step_put(slot: Slot, put: &Put, retain: Duration, now: u64) -> (Slot, PutOutcome) {
     let store = || (value(put.token, put.version, put.age, &put.body, millis(retain), now), PutOutcome::Stored);
     match slot {
-        Slot::Absent => store(),
         Slot::Newer { version } if version >= put.version => (slot, PutOutcome::NotNewer),
         // A later format's value that is older than this write must go; what this one stores, the later format can read.
-        Slot::Newer { .. } => store(),
+        Slot::Absent | Slot::Newer { .. } => store(),
         Slot::Foreign => (slot, PutOutcome::Foreign),
         Slot::Held { record, expires } => {
             if record.state == State::Marked && record.deadline > now {

@@ -171,3 +171,47 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// Stops what runs in the background. Later calls may fail.
     async fn close(&self);
 }
+
+/// A shared tier is a tier, so that one whose type is chosen at run time fits the builder too.
+#[async_trait]
+impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
+        (**self).get(key).await
+    }
+
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
+        (**self).get_many(keys).await
+    }
+
+    async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {
+        (**self).acquire(key, acquire).await
+    }
+
+    async fn fill(&self, key: &RemoteKey, fill: &Fill) -> Result<Filled> {
+        (**self).fill(key, fill).await
+    }
+
+    async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool> {
+        (**self).release(key, token).await
+    }
+
+    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
+        (**self).invalidate(keys, retain).await
+    }
+
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
+        (**self).put(key, put, retain).await
+    }
+
+    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
+        (**self).clear(namespace, retain).await
+    }
+
+    async fn close(&self) {
+        (**self).close().await;
+    }
+}

@@ -13,6 +13,9 @@ pub struct Token([u8; 16]);
 
 impl Token {
     /// A token no other load in any process has: ten random bytes of this process, then a count.
+    ///
+    /// # Panics
+    /// If the operating system has no random bytes to give.
     pub fn unique() -> Self {
         static PROCESS: OnceLock<[u8; 10]> = OnceLock::new();
         static COUNT: AtomicU64 = AtomicU64::new(1);

@@ -39,6 +39,9 @@ pub trait Storable: Serialize + DeserializeOwned {}
 
 impl<V: Serialize + DeserializeOwned> Storable for V {}
 
+/// What stands between this process and its second level.
+type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyParts));
+
 /// Describes a cache. [`build`](Self::build) checks it as a whole.
 ///
 /// | option | default | meaning |
@@ -85,7 +88,7 @@ pub struct Builder<K, V, L = NoLocal> {
     name: String,
     prefix: String,
     l1: L,
-    l2: Option<(Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyParts))>,
+    l2: Option<Border<K, V>>,
     ttl: Ttl,
     origin: Option<Origin<K, V>>,
     writer: Option<Writer<K, V>>,

@@ -101,10 +101,10 @@ where
             }
             lead.land(landing.outcome);
             // Behind the landing: nobody should wait for an answer because L2 is slow.
-            if let (Some(token), Some((l2, key))) = (landing.release, &remote) {
-                if let Err(err) = l2.release(key, token).await {
-                    inner.l2_failed("release", &err);
-                }
+            if let (Some(token), Some((l2, key))) = (landing.release, &remote)
+                && let Err(err) = l2.release(key, token).await
+            {
+                inner.l2_failed("release", &err);
             }
         };
         self.tasks.spawn(flight.instrument(span)).map(drop)

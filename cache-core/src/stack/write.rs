@@ -213,13 +213,10 @@ where
         self.let_go(hash, key, Some(version));
         let boarding = self.flights.ticket(hash);
         let remote = l2.key(key);
-        let body = match l2.encode(&remote, &value, life) {
-            Ok(body) => body,
-            Err(_) => {
-                self.counters.count(Event::L2Unstorable);
-                self.invalidate(key, Some(version)).await?;
-                return Ok(value);
-            }
+        let Ok(body) = l2.encode(&remote, &value, life) else {
+            self.counters.count(Event::L2Unstorable);
+            self.invalidate(key, Some(version)).await?;
+            return Ok(value);
         };
         let put = l2.put(&remote, version, Duration::ZERO, body).await;
         // A reader may have fetched the older value between the first removal and the put.

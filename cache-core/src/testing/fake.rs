@@ -102,13 +102,11 @@ impl<K: Hash + Eq + Clone, V: Clone> FakeCache<K, V> {
 
     fn change(&self, change: impl FnOnce(&mut Inner<K, V>)) -> Result<()> {
         let mut inner = self.inner.lock();
-        match inner.failing {
-            Some(kind) => Err(Error::new(kind, "the fake was told to fail")),
-            None => {
-                change(&mut inner);
-                Ok(())
-            }
+        if let Some(kind) = inner.failing {
+            return Err(Error::new(kind, "the fake was told to fail"));
         }
+        change(&mut inner);
+        Ok(())
     }
 
     async fn load_by(&self, key: &K, load: impl Future<Output = Result<V, BoxError>> + Send) -> Result<V> {
