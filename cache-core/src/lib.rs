@@ -1,7 +1,7 @@
 //! What a cache is: the trait, the stack of tiers, the record and its state machine, single-flight, stats.
 //!
 //! A service depends on the crate `cachestack`, which re-exports this one and the tiers. Who writes a tier depends on this
-//! crate: [`LocalTier`] for one in process, [`RemoteTier`] for one behind a network, and [`testing`](crate::testing) (feature
+//! crate: [`LocalTier`] for one in process, [`RemoteTier`] for one behind a network, and [`testing`] (feature
 //! `testing`) proves it.
 #![forbid(unsafe_code)]
 

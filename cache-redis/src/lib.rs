@@ -1,2 +1,78 @@
-//! Placeholder until the crate lands.
+//! The Redis tier of cachestack: [`RedisTier`] is a [`RemoteTier`](cache_core::RemoteTier) on one Redis node.
+//!
+//! ```no_run
+//! # async fn example() -> cache_core::Result<()> {
+//! use cache_redis::RedisTier;
+//!
+//! let tier = RedisTier::connect("redis://:password@localhost:6379/0").await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
+//! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PTTL`, `PEXPIREAT`, `DEL` and `UNLINK`. One node only, and no TLS, so far.
+//!
+//! # When Redis is away
+//!
+//! All calls share one connection, which a task of the tier's own keeps up. A driver alone does not: some never redial, some make
+//! calls wait for the redial, and none replaces a connection that is open but dead.
+//!
+//! | what happens | what calls see | what the tier does |
+//! |---|---|---|
+//! | down at start, or the port refuses | [`Unavailable`] at once | dials every 10 to 250 ms, with jitter and a new name lookup |
+//! | the connection breaks | [`Unavailable`] at once, outcome unknown if under way | the same |
+//! | Redis hangs, or the network swallows packets | [`Timeout`] after the timeout | after 5 in a row drops the connection and dials |
+//! | idle on a dead connection | nothing | probes every 2 s, and drops it likewise |
+//! | a failover leaves a replica at the address | [`Unavailable`] for the first write | drops the connection and dials |
+//! | restart, `SCRIPT FLUSH` | nothing | loads the scripts again |
+//! | out of memory, `noeviction` | [`Unavailable`] for acquire, fill and put | reads and invalidations go on working |
+//! | credentials refused | [`Credentials`] | [`connect`](RedisTier::connect) fails with it; later, dials every 1 to 2 s |
+//!
+//! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
+//! and no error shows an address, a user, a password, a key or a value.
+//!
+//! # Whose clock
+//!
+//! Records are stamped by Redis' own clock, inside the scripts. [`Fetched::now`](cache_core::Fetched::now) is the latest time that
+//! this clock may have shown when the read was sent: it is measured when connecting, every 2 s, and by every script's answer, against
+//! the local monotonic clock. A drift of 1,000 ppm between the two is allowed for, and a clock that is set is noticed by the
+//! next measurement. After a suspension of this machine the time may be too early until then.
+//!
+//! # Cost
+//!
+//! Every verb reads and writes heads of records only; the size of a value matters where it is sent. Microseconds of Redis' time a
+//! call, by its own account (`INFO commandstats`):
+//!
+//! | verb | 100 B | 64 KiB |
+//! |---|---:|---:|
+//! | get | 0.8 | 4.4 |
+//! | acquire a vacant key | 8.7 | 8.1 |
+//! | acquire, answered by a hit | 5.8 | 5.5 |
+//! | acquire for a refresh | 7.1 | 6.6 |
+//! | fill | 8.3 | 108 |
+//! | release | 5.5 | 5.6 |
+//! | invalidate one key | 8.5 | 13 |
+//! | invalidate 128 keys | 503 | 1,265 |
+//! | put | 8.6 | 106 |
+//!
+//! A round trip of a get took 35 µs at the median with one client and 61 µs with 16, which made 219,000 gets a second; an
+//! acquire 40 µs. Medians of three runs of `cargo run --release -p cache-redis --example server_cost`, beside other work, on
+//! 2 vCPUs of an Intel Xeon under KVM, Redis 7.0.15, loopback, 21 November 2026.
+//!
+//! [`Unavailable`]: cache_core::ErrorKind::Unavailable
+//! [`Timeout`]: cache_core::ErrorKind::Timeout
+//! [`Credentials`]: cache_core::ErrorKind::Credentials
 #![forbid(unsafe_code)]
+
+mod builder;
+mod dial;
+mod error;
+mod link;
+mod live;
+mod script;
+mod server_time;
+mod tier;
+mod verbs;
+
+pub use builder::RedisTierBuilder;
+pub use tier::RedisTier;
