@@ -1,11 +1,63 @@
-//! cachestack: a multi-level cache for Rust services. Memory over Redis over a sharded database, behind one trait.
+//! A multi-level cache for Rust services: memory over Redis over a sharded database, behind one trait.
+//!
+//! A service describes its caches in code and gets hits from its own memory, one load a key however many ask, a Redis that
+//! may die without an error page, and counts of all that happened.
+//!
+//! ```no_run
+//! # use serde::{Deserialize, Serialize};
+//! # use std::sync::Arc;
+//! # #[derive(Serialize, Deserialize)] struct Product;
+//! # #[derive(Clone, PartialEq, Eq, Hash)] struct ProductId(u64);
+//! # impl cachestack::Key for ProductId { fn write(&self, parts: &mut cachestack::KeyParts) { self.0.write(parts) } }
+//! # #[derive(Clone)] struct Db;
+//! # impl Db { async fn product(&self, _: ProductId) -> Result<Arc<Product>, std::io::Error> { todo!() } }
+//! # async fn example(db: Db, id: ProductId) -> cachestack::Result<()> {
+//! use cachestack::{MemoryTier, RedisTier, TieredCache, Ttl};
+//!
+//! let cache = TieredCache::<ProductId, Arc<Product>>::builder("product")
+//!     .l1(MemoryTier::new(100_000))
+//!     .l2(RedisTier::connect("redis://127.0.0.1/").await?)
+//!     .ttl(Ttl::minutes(5).jitter(0.1))
+//!     .origin(move |id: ProductId| { let db = db.clone(); async move { db.product(id).await } })
+//!     .build()?;
+//!
+//! let product = cache.load(&id).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Where to look
+//!
+//! - [`TieredCache`] and its [`Builder`]: what a cache can do and how it is described.
+//! - [`Cache`]: the trait to write a service against; [`SharedCache`]: a cache in the service's state;
+//!   `testing::FakeCache` (feature `testing`): a cache for its tests.
+//! - [`Ttl`]: how long values live, and when a stale one may be served.
+//! - [`Error`] and [`ErrorKind`]: what can fail. Reads degrade and say so in [`Stats`] and [`Cached`]; writes and
+//!   invalidations return errors.
+//! - [`RedisTier`]: what happens when Redis is away. [`EmbeddedTier`]: a second level without a server.
+//! - [`sharding`]: which database shard a key belongs to, and asking many at once.
+//! - [`record`]: what stands in Redis, byte by byte.
+//!
+//! # Features
+//!
+//! | feature | default | brings |
+//! |---|---|---|
+//! | `redis` | yes | [`RedisTier`] |
+//! | `sharding` | yes | [`sharding`] |
+//! | `moka` | no | `MokaTier`, moka as the first level |
+//! | `json`, `postcard`, `bincode` | no | codecs beside [`MessagePack`] |
+//! | `testing` | no | fakes, chaos and conformance suites |
+//!
+//! It runs on tokio. The oldest Rust is 1.88, the oldest Redis 7.0.
 #![forbid(unsafe_code)]
 
 pub use cache_core::*;
-
 pub use cache_memory::MemoryTier;
 #[cfg(feature = "moka")]
 pub use cache_memory::MokaTier;
+#[cfg(feature = "redis")]
+pub use cache_redis::{RedisTier, RedisTierBuilder};
+#[cfg(feature = "sharding")]
+pub use cache_sharding as sharding;
 
 /// A cache of up to two tiers over an origin, with [`MemoryTier`] as its first level unless another is named.
 pub type TieredCache<K, V, L = MemoryTier<K, V>> = cache_core::TieredCache<K, V, L>;

@@ -5,6 +5,7 @@ use crate::local::{LocalTier, Stamp};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
 /// Checks a tier of strings to numbers: random operations against a map, and the rule of [`LocalTier::insert`] under
@@ -19,6 +20,7 @@ pub fn local_suite<T: LocalTier<String, u64>>(tier: &T, seed: u64) {
     refuses_what_is_not_admitted(tier);
     keeps_newer_versions(tier);
     forgets_all_when_cleared(tier);
+    lets_an_invalidation_win_that_comes_while_admit_is_asked(tier);
     never_keeps_a_value_that_an_invalidation_overtook(tier);
 }
 
@@ -98,6 +100,37 @@ fn forgets_all_when_cleared<T: LocalTier<String, u64>>(tier: &T) {
         put(tier, "after", round, 0);
         assert_eq!(read(tier, "after", 0), Some(round), "what is inserted after a clear stays");
     }
+}
+
+/// The worst moment, made to happen: `admit` has read a live ticket, and before it returns the ticket is poisoned and the
+/// key removed. A tier with a lock holds the removal up until the entry is in; one without must ask once more.
+fn lets_an_invalidation_win_that_comes_while_admit_is_asked<T: LocalTier<String, u64>>(tier: &T) {
+    let key = "overtaken";
+    let (poisoned, asked) = (AtomicBool::new(false), AtomicBool::new(false));
+    let (begin, begun) = mpsc::channel();
+    let (end, ended) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let poisoned = &poisoned;
+        scope.spawn(move || {
+            if begun.recv().is_ok() {
+                poisoned.store(true, Ordering::SeqCst);
+                tier.remove(hash(key), key, None);
+                let _ = end.send(());
+            }
+        });
+        let admit = || {
+            let live = !poisoned.load(Ordering::SeqCst);
+            if !asked.swap(true, Ordering::SeqCst) {
+                let _ = begin.send(());
+                // A tier with a lock makes this wait in vain, once.
+                let _ = ended.recv_timeout(Duration::from_millis(100));
+            }
+            live
+        };
+        tier.insert(hash(key), key.to_owned(), 1, stamp(0), &admit);
+        drop(begin);
+    });
+    assert_eq!(read(tier, key, 0), None, "the value outlived an invalidation that began before it was stored");
 }
 
 /// Fills race with invalidations of one key. Truth only grows; a fill reads it, then inserts under a ticket; the
