@@ -155,6 +155,30 @@ async fn a_read_of_l2_that_began_before_an_invalidation_is_not_kept_in_l1() {
 }
 
 #[tokio::test]
+async fn what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    let a = world.node();
+    for clear in [false, true] {
+        world.l2.set(Chaos::HeldWrites);
+        world.l2.take_verbs();
+        let invalidation = tokio::spawn({
+            let a = a.clone();
+            async move { if clear { a.clear().await } else { a.invalidate(&1).await } }
+        });
+        while !world.l2.take_verbs().contains(&if clear { "clear" } else { "invalidate" }) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(a.get(&1).await, Some(1), "the old value is still in L2, and read rightly");
+        assert_eq!(a.get_local(&1), Some(1));
+        world.l2.set(Chaos::Calm);
+        invalidation.await.unwrap().unwrap();
+        assert_eq!(a.get_local(&1), None, "clear: {clear}");
+        a.insert(&1, 1).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn an_invalidation_that_did_not_reach_l2_is_an_error_and_clears_l1() {
     let world = World::new();
     let a = world.node();

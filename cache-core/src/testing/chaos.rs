@@ -24,6 +24,18 @@ pub enum Chaos {
     ReplyLost,
     /// Holds them until the chaos changes, then passes them on.
     Held,
+    /// Holds invalidations, puts and clears, and passes everything else on.
+    HeldWrites,
+}
+
+impl Chaos {
+    fn holds(self, verb: &str) -> bool {
+        match self {
+            Self::Held => true,
+            Self::HeldWrites => matches!(verb, "invalidate" | "put" | "clear"),
+            Self::Calm | Self::Down | Self::ReplyLost => false,
+        }
+    }
 }
 
 /// A wrapper around a remote tier for tests of what a service does when Redis is ill. Cloning shares it.
@@ -74,11 +86,11 @@ impl<T> ChaosTier<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.verbs.lock().push(verb);
         let mut chaos = self.chaos.subscribe();
-        let chaos = *chaos.wait_for(|chaos| *chaos != Chaos::Held).await.map_err(|_| lost())?;
+        let chaos = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
         match chaos {
             Chaos::Down => Err(lost()),
             Chaos::ReplyLost => call.await.and(Err(lost())),
-            Chaos::Calm | Chaos::Held => call.await,
+            Chaos::Calm | Chaos::Held | Chaos::HeldWrites => call.await,
         }
     }
 }
