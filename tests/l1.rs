@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
+mod support;
+use support::until;
+
 type Cache = TieredCache<u64, u64>;
 
 /// Answers with the number of the load, and fails on demand.
@@ -36,9 +39,7 @@ fn seconds(n: u64) -> Duration {
 
 /// Waits for a refresh behind a stale answer to have come to its end.
 async fn quiet(cache: &Cache, loads: u64) {
-    while cache.stats().loads < loads {
-        tokio::task::yield_now().await;
-    }
+    until("the refresh has loaded", || cache.stats().loads >= loads).await;
     // The load is counted before it lands: closing waits for tasks, and a clone may be closed only once, so count on turns.
     for _ in 0..50 {
         tokio::task::yield_now().await;
@@ -261,9 +262,7 @@ async fn a_cancelled_write_still_invalidates() {
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
     go.add_permits(1);
-    while cache.get_local(&1).is_some() {
-        tokio::task::yield_now().await;
-    }
+    until("the write has invalidated", || cache.get_local(&1).is_none()).await;
 }
 
 #[tokio::test]

@@ -13,6 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 
+mod support;
+use support::until;
+
 type Cache = TieredCache<u64, u64>;
 
 /// A Redis, a clock, and nodes that share them.
@@ -137,16 +140,12 @@ async fn a_read_of_l2_that_began_before_an_invalidation_is_not_kept_in_l1() {
         let a = a.clone();
         async move { a.get_many(&[1]).await }
     });
-    while world.l2.calls() < 4 {
-        tokio::task::yield_now().await;
-    }
+    until("the call is held", || world.l2.calls() >= 4).await;
     let invalidation = tokio::spawn({
         let a = a.clone();
         async move { a.invalidate(&1).await }
     });
-    while world.l2.calls() < 5 {
-        tokio::task::yield_now().await;
-    }
+    until("the call is held", || world.l2.calls() >= 5).await;
     // Both are at Redis now, the read first: it may get the old value, and must not keep it.
     world.l2.set(Chaos::Calm);
     reader.await.unwrap();
@@ -166,9 +165,7 @@ async fn what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_i
             let a = a.clone();
             async move { if clear { a.clear().await } else { a.invalidate(&1).await } }
         });
-        while !world.l2.take_verbs().contains(&if clear { "clear" } else { "invalidate" }) {
-            tokio::task::yield_now().await;
-        }
+        until("the call is held", || world.l2.take_verbs().contains(&if clear { "clear" } else { "invalidate" })).await;
         assert_eq!(a.get(&1).await, Some(1), "the old value is still in L2, and read rightly");
         assert_eq!(a.get_local(&1), Some(1));
         world.l2.set(Chaos::Calm);
@@ -242,9 +239,7 @@ async fn a_stale_value_in_l2_is_served_and_refreshed_once_for_all_nodes() {
     let [a, b] = [world.node(), world.node()];
     let stale = a.load_cached(&1).await.unwrap();
     assert_eq!((stale.value, stale.freshness), (1, Freshness::Stale { why: Why::Refreshing }));
-    while a.get_local(&1) != Some(2) {
-        tokio::task::yield_now().await;
-    }
+    until("the refresh has landed", || a.get_local(&1) == Some(2)).await;
     assert_eq!(b.load_cached(&1).await.unwrap().value, 2);
     assert_eq!((a.stats().loads, b.stats().loads), (1, 0));
 }

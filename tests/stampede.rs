@@ -1,7 +1,7 @@
 //! One load a key, whatever its callers do: group B of the fault list.
 
 use cache_core::testing::{Chaos, ChaosTier};
-use cachestack::{EmbeddedTier, ErrorKind, ManualClock, MemoryTier, Stats, TieredCache, Ttl};
+use cachestack::{EmbeddedTier, ErrorKind, ManualClock, MemoryTier, TieredCache, Ttl};
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -11,6 +11,9 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+mod support;
+use support::until;
 
 type Cache = TieredCache<u64, u64>;
 
@@ -46,12 +49,6 @@ fn cache(gate: &Gate) -> Cache {
     Cache::builder("t").l1(MemoryTier::new(10_000)).origin(move |key| gate.clone().load(key)).build().unwrap()
 }
 
-async fn until(stats: impl Fn() -> Stats, done: impl Fn(&Stats) -> bool) {
-    while !done(&stats()) {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_callers_of_a_cold_key_cost_one_load_though_ten_are_cancelled() {
     let gate = Gate::shut();
@@ -62,7 +59,7 @@ async fn a_thousand_callers_of_a_cold_key_cost_one_load_though_ten_are_cancelled
         let cache = cache.clone();
         handles.push(callers.spawn(async move { cache.load(&7).await.unwrap() }));
     }
-    until(|| cache.stats(), |stats| stats.coalesced == 999).await;
+    until("all followers wait", || cache.stats().coalesced == 999).await;
     // The first ones, the leader's caller surely among them.
     handles.iter().take(10).for_each(tokio::task::AbortHandle::abort);
     gate.open();
@@ -91,7 +88,7 @@ async fn a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
         };
         callers.spawn(async move { cache.get_or_load(&7, load).await });
     }
-    until(|| cache.stats(), |stats| stats.coalesced == 999).await;
+    until("all followers wait", || cache.stats().coalesced == 999).await;
     go.add_permits(1);
     while let Some(answer) = callers.join_next().await {
         let err = answer.unwrap().unwrap_err();
@@ -217,7 +214,7 @@ async fn a_load_whose_callers_have_all_timed_out_is_cached_for_the_next() {
     let waits = futures_join(10, || tokio::time::timeout(Duration::from_millis(5), cache.load(&1))).await;
     assert!(waits.iter().all(Result::is_err));
     gate.open();
-    until(|| cache.stats(), |stats| stats.l1.entries > 0 || cache.get_local(&1).is_some()).await;
+    until("the value is in L1", || cache.get_local(&1).is_some()).await;
     assert_eq!(cache.load(&1).await.unwrap(), 2);
     assert_eq!(gate.loads(), 1);
 }
@@ -317,9 +314,7 @@ async fn two_nodes_share_one_load() {
         let a = a.clone();
         async move { a.load(&3).await }
     });
-    while first.loads() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the load has begun", || first.loads() > 0).await;
     let follower = tokio::spawn({
         let b = b.clone();
         async move { b.load_cached(&3).await }
@@ -341,9 +336,7 @@ async fn a_lease_holder_that_dies_delays_others_by_no_more_than_its_lease() {
     let [a, b] = nodes(&l2, &hands, [&dead, &alive]);
     wind(&hands);
     let holder = tokio::spawn(async move { a.load(&3).await });
-    while dead.loads() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the load has begun", || dead.loads() > 0).await;
     alive.open();
     let began = tokio::time::Instant::now();
     assert_eq!(b.load(&3).await.unwrap(), 6);
@@ -362,9 +355,7 @@ async fn a_load_slower_than_its_lease_does_not_overwrite_its_successor() {
         let a = a.clone();
         async move { a.load(&3).await }
     });
-    while slow.loads() == 0 {
-        tokio::task::yield_now().await;
-    }
+    until("the load has begun", || slow.loads() > 0).await;
     fast.open();
     assert_eq!(b.load(&3).await.unwrap(), 6);
     slow.open();
@@ -388,9 +379,7 @@ async fn a_failed_load_gives_its_lease_back() {
     gate.open();
     let [healthy, _] = nodes(&l2, &hands, [&gate, &gate]);
     failing.load(&3).await.unwrap_err();
-    while !l2.take_verbs().contains(&"release") {
-        tokio::task::yield_now().await;
-    }
+    until("the lease is given back", || l2.take_verbs().contains(&"release")).await;
     // The clock stands still: a lease that was kept would never end.
     assert_eq!(healthy.load(&3).await.unwrap(), 6);
 }
@@ -405,4 +394,22 @@ async fn a_lost_reply_to_an_acquire_costs_a_load_and_no_error() {
     assert_eq!(cache.load(&3).await.unwrap(), 6);
     assert_eq!(cache.load(&3).await.unwrap(), 6);
     assert_eq!(gate.loads(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_others_lease_for_ever_is_loaded_uncached_with_time_to_spare() {
+    let hands = ManualClock::new();
+    let l2 = ChaosTier::new(EmbeddedTier::new().clock(hands.clock()));
+    let (stuck, slow) = (Gate::shut(), Gate::shut());
+    let [a, b] = nodes(&l2, &hands, [&stuck, &slow]);
+    let holder = tokio::spawn(async move { a.load(&3).await });
+    until("the load has begun", || stuck.loads() > 0).await;
+    // The store's clock stands still: the lease never ends. Waiting takes half of the ten seconds, the load three more.
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        slow.open();
+    });
+    assert_eq!(b.load(&3).await.unwrap(), 6);
+    assert_eq!(b.stats().l2.refused, 0, "a load without a lease does not try to fill");
+    holder.abort();
 }

@@ -229,8 +229,8 @@ impl<K, V, L> Builder<K, V, L> {
         self
     }
 
-    /// How long a load may take from when it is asked for, the wait for another node's load included, and a write: at most
-    /// a minute. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    /// How long a load may take from when it is asked for, and a write: at most a minute. Up to half of it may go into
+    /// waiting for another node's load of the key. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.load_timeout = limit;
         self

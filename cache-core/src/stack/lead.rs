@@ -120,7 +120,9 @@ where
         let deadline = Instant::now() + self.load_timeout;
         let before = match remote {
             Some((l2, key)) => {
-                let before = self.ask_l2(flight, l2, key, &mut job, deadline).await;
+                // Half the time at most goes into waiting for another's load: the other half is for our own.
+                let patience = Instant::now() + self.load_timeout / 2;
+                let before = self.ask_l2(flight, l2, key, &mut job, patience).await;
                 if job.claim != Claim::Stale {
                     self.counters.count(if matches!(before, Before::Answer(_)) { Event::L2Hit } else { Event::L2Miss });
                 }
@@ -170,7 +172,7 @@ where
         l2: &Second<K, V>,
         key: &RemoteKey,
         job: &mut Job<V>,
-        deadline: Instant,
+        patience: Instant,
     ) -> Before<V> {
         let token = Token::unique();
         let mut claim = job.claim;
@@ -233,7 +235,7 @@ where
                     freshness: Freshness::Stale { why: Why::Refreshing },
                 });
             }
-            if Instant::now() + pause >= deadline {
+            if Instant::now() + pause >= patience {
                 return Before::Nothing;
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(busy)).await;

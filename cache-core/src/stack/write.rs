@@ -205,7 +205,8 @@ where
             }
         };
         let (Some(version_of), Some(l2)) = (self.version_of, &self.l2) else {
-            self.invalidate(key, self.version_of.map(|version_of| version_of(&value))).await?;
+            let version = self.version_of.map(|version_of| version_of(&value));
+            self.invalidate(key, version).await.map_err(untold)?;
             return Ok(value);
         };
         let (hash, version, life) = (self.hasher.hash_one(key), version_of(&value), self.ttl.life());
@@ -215,7 +216,7 @@ where
         let remote = l2.key(key);
         let Ok(body) = l2.encode(&remote, &value, life) else {
             self.counters.count(Event::L2Unstorable);
-            self.invalidate(key, Some(version)).await?;
+            self.invalidate(key, Some(version)).await.map_err(untold)?;
             return Ok(value);
         };
         let put = l2.put(&remote, version, Duration::ZERO, body).await;
@@ -234,7 +235,7 @@ where
             Err(err) => {
                 self.counters.count(Event::InvalidationError);
                 self.l2_failed("put", &err);
-                Err(Error::new(err.kind(), "written to the origin, but L2 could not be told").with_source(err))
+                Err(untold(err))
             }
         }
     }
@@ -273,4 +274,9 @@ where
         self.counters.count(Event::InvalidationError);
         self.l2_failed(verb, err);
     }
+}
+
+/// An error behind a commit: the caller must know that the origin has the value.
+fn untold(err: Error) -> Error {
+    Error::new(err.kind(), "written to the origin, but L2 could not be told").with_source(err)
 }
