@@ -40,7 +40,7 @@ fn seconds(n: u64) -> Duration {
 /// Waits for a refresh behind a stale answer to have come to its end.
 async fn quiet(cache: &Cache, loads: u64) {
     until("the refresh has loaded", || cache.stats().loads >= loads).await;
-    // The load is counted before it lands: closing waits for tasks, and a clone may be closed only once, so count on turns.
+    // The load is counted before it lands: give it its last turns.
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
