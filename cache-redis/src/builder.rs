@@ -1,0 +1,234 @@
+//! How a tier is configured, and what a URL says.
+
+use crate::error::config_error;
+use crate::tier::RedisTier;
+use cache_core::{Error, Result};
+use redis::{ConnectionAddr, IntoConnectionInfo};
+use std::fmt;
+use std::time::Duration;
+
+/// Time for one call unless told.
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(100);
+/// Less than the second after which TCP repeats a lost SYN: a fresh dial is the quicker retry.
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
+/// 8 MiB.
+const DEFAULT_MAX_RECORD_BYTES: usize = 8 << 20;
+
+/// What a dial needs to know.
+pub(crate) struct Config {
+    pub(crate) address: Address,
+    pub(crate) login: Option<Login>,
+    pub(crate) database: i64,
+    pub(crate) timeout: Duration,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) max_record_bytes: usize,
+}
+
+/// What AUTH is told.
+pub(crate) struct Login {
+    pub(crate) username: Option<String>,
+    pub(crate) password: String,
+}
+
+/// Where Redis listens.
+pub(crate) enum Address {
+    /// Host and port.
+    Tcp(String, u16),
+    /// A socket in the file system.
+    #[cfg(unix)]
+    Unix(std::path::PathBuf),
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Address, user and password stay out of logs.
+        let Self { timeout, connect_timeout, max_record_bytes, .. } = self;
+        f.debug_struct("Config")
+            .field("timeout", timeout)
+            .field("connect_timeout", connect_timeout)
+            .field("max_record_bytes", max_record_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Configures a [`RedisTier`]. From [`RedisTier::builder`].
+///
+/// | option | default | meaning |
+/// |---|---|---|
+/// | [`timeout`](Self::timeout) | 100 ms | every call ends within it |
+/// | [`connect_timeout`](Self::connect_timeout) | 500 ms | a dial with its handshake ends within it |
+/// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
+#[derive(Debug)]
+#[must_use = "a builder does nothing until it is connected"]
+pub struct RedisTierBuilder(Result<Config>);
+
+impl RedisTierBuilder {
+    pub(crate) fn new(url: &str) -> Self {
+        Self(parse(url))
+    }
+
+    /// How long a call may take, from the call to its answer, waiting for a first connection and for a place in the
+    /// pipeline included. Default 100 ms. A call for many keys gets the same time; an invalidation costs Redis some 5 µs a key.
+    pub fn timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.timeout = timeout)
+    }
+
+    /// How long a dial may take: name lookup, connect, authentication, and the scripts. Default 500 ms.
+    pub fn connect_timeout(self, timeout: Duration) -> Self {
+        self.with(|config| config.connect_timeout = timeout)
+    }
+
+    /// The longest record to store or to hand out, header included; default 8 MiB.
+    ///
+    /// A fill or put of a larger one fails with [`ErrorKind::TooLarge`](cache_core::ErrorKind::TooLarge) and is not sent. A
+    /// larger one that is read is cut off after its header, which makes it an unreadable record: a miss, that a load replaces.
+    pub fn max_record_bytes(self, bytes: usize) -> Self {
+        self.with(|config| config.max_record_bytes = bytes)
+    }
+
+    /// Dials, and returns as soon as the first dial has succeeded or failed, within the connect timeout.
+    ///
+    /// A Redis that is down is weather and no error: the tier is returned, its calls fail at once, and it comes up by itself.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL, option or database number that cannot work,
+    /// [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) if Redis refuses the user, the password or a permission.
+    pub async fn connect(self) -> Result<RedisTier> {
+        let tier = self.lazy()?;
+        tier.first_dial().await?;
+        Ok(tier)
+    }
+
+    /// A tier that dials at its first call, which waits for that dial within its own timeout.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL or option that cannot work. Refused credentials fail the
+    /// calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials).
+    pub fn lazy(self) -> Result<RedisTier> {
+        let config = self.0?;
+        for (name, value) in [("timeout", config.timeout), ("connect timeout", config.connect_timeout)] {
+            if value < Duration::from_millis(1) {
+                return Err(config_error(format!("the {name} of the Redis tier must be at least 1 ms")));
+            }
+        }
+        if config.max_record_bytes < cache_core::record::HEADER_LEN {
+            return Err(config_error("max_record_bytes must hold at least a record's header of 92 bytes"));
+        }
+        Ok(RedisTier::new(config))
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        if let Ok(config) = &mut self.0 {
+            change(config);
+        }
+        self
+    }
+}
+
+/// Reads a URL. No error quotes any part of it.
+fn parse(url: &str) -> Result<Config> {
+    let Some((scheme, _)) = url.split_once("://") else {
+        return Err(config_error("not a Redis URL: write redis://[user:password@]host[:port][/database]"));
+    };
+    match scheme {
+        "redis" | "valkey" => {}
+        "unix" | "redis+unix" | "valkey+unix" if cfg!(unix) => {}
+        "rediss" | "valkeys" => return Err(config_error("TLS is not supported yet: use redis://")),
+        _ => return Err(config_error("the scheme of a Redis URL must be redis, valkey or unix")),
+    }
+    let info = url.into_connection_info().map_err(|err| wrong_url(&err))?;
+    let settings = info.redis_settings();
+    let address = match info.addr() {
+        ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
+        #[cfg(unix)]
+        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
+        _ => return Err(config_error("this kind of Redis address is not supported")),
+    };
+    if settings.protocol() != redis::ProtocolVersion::RESP2 {
+        return Err(config_error("the tier speaks RESP2: remove `protocol` from the Redis URL"));
+    }
+    let username = settings.username().map(ToOwned::to_owned);
+    // A user without a password is asked for nonetheless: Redis has `nopass` users, and a forgotten password must not pass.
+    let password = settings.password().map(ToOwned::to_owned).or_else(|| username.as_ref().map(|_| String::new()));
+    if settings.db() < 0 {
+        return Err(config_error("the database number of the Redis URL is negative"));
+    }
+    Ok(Config {
+        address,
+        login: password.map(|password| Login { username, password }),
+        database: settings.db(),
+        timeout: DEFAULT_TIMEOUT,
+        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
+        max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+    })
+}
+
+/// The driver's fixed text says what is wrong; its detail may quote the URL.
+fn wrong_url(err: &redis::RedisError) -> Error {
+    let text = err.to_string();
+    let text = text.split(" - ").next().filter(|_| err.kind() == redis::ErrorKind::InvalidClientConfig);
+    match text {
+        Some(text) => config_error(format!("the Redis URL is wrong: {text}")),
+        None => config_error("the Redis URL is wrong: write redis://[user:password@]host[:port][/database]"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cache_core::ErrorKind;
+
+    fn refused(url: &str) -> String {
+        let err = RedisTier::lazy(url).expect_err("a wrong URL");
+        assert_eq!(err.kind(), ErrorKind::Config, "{err}");
+        assert!(!format!("{err} {err:?}").contains("canary"), "{err:?}");
+        err.to_string()
+    }
+
+    #[test]
+    fn a_wrong_url_is_refused_with_what_is_wrong_and_without_quoting_it() {
+        for (url, says) in [
+            ("", "not a Redis URL"),
+            ("canary", "not a Redis URL"),
+            ("http://canary/", "scheme"),
+            ("rediss://:canary@host/", "TLS"),
+            ("redis://:canary@/", "wrong"),
+            ("redis://:canary@host:99999/", "wrong"),
+            ("redis://:canary@host/canary", "database number"),
+            ("redis://:canary@host/-1", "negative"),
+            ("redis://0.0.0.0/", "wildcard"),
+            ("redis://:canary@host/?protocol=canary", "protocol"),
+            ("redis://:canary@host/?protocol=resp3", "RESP2"),
+        ] {
+            let text = refused(url);
+            assert!(text.contains(says), "{url}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_url_gives_address_credentials_and_database() {
+        let config = parse("redis://user:p%40ss@example.org:6380/3").unwrap();
+        assert!(matches!(&config.address, Address::Tcp(host, 6380) if host == "example.org"));
+        let login = config.login.unwrap();
+        assert_eq!((login.username.as_deref(), login.password.as_str()), (Some("user"), "p@ss"));
+        assert_eq!(config.database, 3);
+        let config = parse("redis://[::1]").unwrap();
+        assert!(matches!(&config.address, Address::Tcp(host, 6379) if host == "::1"));
+    }
+
+    #[test]
+    fn options_that_cannot_work_are_refused() {
+        let builder = || RedisTier::builder("redis://localhost/");
+        assert!(builder().timeout(Duration::ZERO).lazy().is_err());
+        assert!(builder().connect_timeout(Duration::ZERO).lazy().is_err());
+        assert!(builder().max_record_bytes(91).lazy().is_err());
+        assert!(builder().lazy().is_ok());
+    }
+
+    #[test]
+    fn debug_shows_no_part_of_the_url() {
+        let builder = RedisTier::builder("redis://canary:canary@canary:1/");
+        assert!(!format!("{builder:?}").contains("canary"));
+        assert!(!format!("{:?}", builder.lazy().unwrap()).contains("canary"));
+    }
+}

@@ -1,0 +1,82 @@
+//! The Lua scripts: their text, their digests, and one way to run them.
+
+use crate::error::is_no_script;
+use bytes::Bytes;
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, RedisError};
+use std::sync::LazyLock;
+
+/// A script and the digest that Redis knows it by.
+#[derive(Debug)]
+pub(crate) struct Script {
+    text: &'static str,
+    digest: String,
+}
+
+/// All of the tier's scripts.
+#[derive(Debug)]
+pub(crate) struct Scripts {
+    pub(crate) acquire: Script,
+    pub(crate) fill: Script,
+    pub(crate) release: Script,
+    pub(crate) invalidate: Script,
+    pub(crate) put: Script,
+}
+
+macro_rules! script {
+    ($($file:literal)+) => {
+        Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+))
+    };
+}
+
+/// Their texts are joined and digested once a process.
+pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+    acquire: script!("prelude" "store" "acquire"),
+    fill: script!("prelude" "store" "fill"),
+    release: script!("prelude" "release"),
+    invalidate: script!("prelude" "invalidate"),
+    put: script!("prelude" "store" "put"),
+});
+
+/// What every script answers: the server's time in microseconds, a word, and what the word needs.
+pub(crate) type Answer = (i64, Bytes, Bytes);
+
+impl Script {
+    fn new(text: &'static str) -> Self {
+        Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
+    }
+
+    /// `SCRIPT LOAD`. What was loaded so is never evicted, other than what `EVAL` brought (Redis 7.4 and later).
+    pub(crate) fn load(&self) -> Cmd {
+        let mut cmd = redis::cmd("SCRIPT");
+        cmd.arg("LOAD").arg(self.text);
+        cmd
+    }
+
+    /// `EVALSHA` up to the number of keys; append the keys, then the arguments.
+    pub(crate) fn call(&self, keys: usize) -> Cmd {
+        let mut cmd = redis::cmd("EVALSHA");
+        cmd.arg(&self.digest).arg(keys);
+        cmd
+    }
+
+    /// Runs a [`call`](Self::call). A server that has forgotten the script (a restart behind a proxy, `SCRIPT FLUSH`) gets it
+    /// again in one round trip with the repeated call, once.
+    pub(crate) async fn run(&self, connection: &mut MultiplexedConnection, call: Cmd) -> Result<Answer, RedisError> {
+        match call.query_async(connection).await {
+            Err(err) if is_no_script(&err) => {
+                let mut pipeline = redis::pipe();
+                pipeline.add_command(self.load()).ignore().add_command(call);
+                let (answer,) = pipeline.query_async(connection).await?;
+                Ok(answer)
+            }
+            answer => answer,
+        }
+    }
+}
+
+impl Scripts {
+    pub(crate) fn all(&self) -> [&Script; 5] {
+        [&self.acquire, &self.fill, &self.release, &self.invalidate, &self.put]
+    }
+}

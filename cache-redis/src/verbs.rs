@@ -1,0 +1,229 @@
+//! The verbs of [`RemoteTier`], as commands and scripts.
+
+use crate::error::is_wrong_type;
+use crate::script::SCRIPTS;
+use crate::tier::RedisTier;
+use async_trait::async_trait;
+use bytes::Bytes;
+use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, millis};
+use cache_core::{
+    Acquire, Acquired, Claim, Error, ErrorKind, Fetched, Fill, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome,
+    RemoteKey, RemoteTier, Result, Token,
+};
+use redis::Cmd;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Keys of one MGET. A longer list goes in several.
+const READ_BATCH: usize = 1_024;
+/// Keys of one invalidation script, which keeps Redis from other work for some 5 µs a key.
+const INVALIDATE_BATCH: usize = 128;
+/// Keys that one SCAN of a clear looks at.
+const SCAN_BATCH: usize = 1_000;
+
+#[async_trait]
+impl RemoteTier for RedisTier {
+    fn name(&self) -> &'static str {
+        "redis"
+    }
+
+    async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
+        let mut cmd = redis::cmd("GET");
+        cmd.arg(key.as_bytes());
+        let called =
+            self.call("get", self.deadline(), async move |mut connection| match cmd.query_async(&mut connection).await {
+                // A list, say, is as foreign as any foreign string.
+                Err(err) if is_wrong_type(&err) => Ok(Some(Bytes::new())),
+                reply => reply,
+            });
+        let called = called.await?;
+        let now = called.now();
+        Ok(Fetched { record: called.reply.map(|record| self.bounded(record)), now })
+    }
+
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
+        let deadline = self.deadline();
+        let mut all = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(READ_BATCH) {
+            let mut cmd = redis::cmd("MGET");
+            for key in keys {
+                cmd.arg(key.as_bytes());
+            }
+            let exchange = async move |mut connection| cmd.query_async::<Vec<Option<Bytes>>>(&mut connection).await;
+            let called = self.call("get_many", deadline, exchange).await?;
+            let now = called.now();
+            if called.reply.len() != keys.len() {
+                return Err(not_understood());
+            }
+            all.extend(called.reply.into_iter().map(|record| Fetched { record: record.map(|it| self.bounded(it)), now }));
+        }
+        Ok(all)
+    }
+
+    async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {
+        let claim = match acquire.claim {
+            Claim::Vacant => "vacant",
+            Claim::Stale => "stale",
+            Claim::Force => "force",
+        };
+        let mut call = SCRIPTS.acquire.call(1);
+        call.arg(key.as_bytes()).arg(acquire.token.as_bytes()).arg(claim);
+        call.arg(millis(acquire.lease)).arg(millis(acquire.retain)).arg(lease_body(key, acquire));
+        let (word, detail) = self.run("acquire", self.deadline(), &SCRIPTS.acquire, call).await?;
+        match &*word {
+            b"granted" => {
+                let floor = detail.as_ref().try_into().map_err(|_| not_understood())?;
+                Ok(Acquired::Granted { floor: u64::from_be_bytes(floor) })
+            }
+            b"busy" => {
+                let left = std::str::from_utf8(&detail).ok().and_then(|left| left.parse().ok()).ok_or_else(not_understood)?;
+                Ok(Acquired::Busy(Duration::from_millis(left)))
+            }
+            b"hit" => Ok(Acquired::Hit),
+            b"newer" => Ok(Acquired::Newer),
+            b"foreign" => Ok(Acquired::Foreign),
+            _ => Err(not_understood()),
+        }
+    }
+
+    async fn fill(&self, key: &RemoteKey, fill: &Fill) -> Result<Filled> {
+        self.check_size(&fill.body)?;
+        let mut call = SCRIPTS.fill.call(1);
+        value_args(call.arg(key.as_bytes()), fill.token, fill.version, fill.age, &fill.body);
+        let (word, _) = self.run("fill", self.deadline(), &SCRIPTS.fill, call).await?;
+        match &*word {
+            b"stored" => Ok(Filled::Stored),
+            b"lost" => Ok(Filled::LeaseLost),
+            b"old" => Ok(Filled::TooOld),
+            _ => Err(not_understood()),
+        }
+    }
+
+    async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool> {
+        let mut call = SCRIPTS.release.call(1);
+        call.arg(key.as_bytes()).arg(token.as_bytes());
+        let (word, _) = self.run("release", self.deadline(), &SCRIPTS.release, call).await?;
+        Ok(&*word == b"released")
+    }
+
+    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
+        let deadline = self.deadline();
+        let mut outcomes = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(INVALIDATE_BATCH) {
+            let wanted = keys.iter().map(|invalidation| {
+                let mut wanted = invalidation.key.echo().as_bytes().to_vec();
+                wanted.extend(invalidation.version.into_iter().flat_map(u64::to_be_bytes));
+                wanted
+            });
+            let names = keys.iter().map(|invalidation| invalidation.key.as_bytes());
+            let letters = self.run_invalidate("invalidate", deadline, retain, names, wanted).await?;
+            if letters.len() != keys.len() {
+                return Err(not_understood());
+            }
+            for letter in letters {
+                outcomes.push(match letter {
+                    b'T' => Invalidated::Tombstoned,
+                    b'C' => Invalidated::Current,
+                    b'F' => Invalidated::Foreign,
+                    _ => return Err(not_understood()),
+                });
+            }
+        }
+        Ok(outcomes)
+    }
+
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
+        self.check_size(&put.body)?;
+        let mut call = SCRIPTS.put.call(1);
+        value_args(call.arg(key.as_bytes()), put.token, put.version, put.age, &put.body);
+        call.arg(millis(retain));
+        let (word, _) = self.run("put", self.deadline(), &SCRIPTS.put, call).await?;
+        match &*word {
+            b"stored" => Ok(PutOutcome::Stored),
+            b"old" => Ok(PutOutcome::NotNewer),
+            b"marked" => Ok(PutOutcome::Marked),
+            b"foreign" => Ok(PutOutcome::Foreign),
+            _ => Err(not_understood()),
+        }
+    }
+
+    /// In batches, each within the timeout of its own: a SCAN over 1,000 keys of whatever kind, then the invalidation script on
+    /// those that are ours. A record that appears or is renewed meanwhile may be counted twice or be left; its load began after
+    /// the clear did.
+    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
+        // Neither part of a namespace can hold a character that means something in a pattern.
+        let pattern = format!("{}{{*}}:{}[:#]*", namespace.prefix(), namespace.name());
+        let mut cleared = 0;
+        let mut cursor = 0_u64;
+        loop {
+            let mut cmd = redis::cmd("SCAN");
+            cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
+            let exchange = async move |mut connection| cmd.query_async::<(u64, Vec<Bytes>)>(&mut connection).await;
+            let (next, mut keys) = self.call("clear", self.deadline(), exchange).await?.reply;
+            // The pattern's star also crosses colons and braces.
+            keys.retain(|key| namespace.contains(key));
+            for keys in keys.chunks(INVALIDATE_BATCH) {
+                let names = keys.iter().map(|key| &key[..]);
+                let echoes = keys.iter().map(|_| Vec::new());
+                let letters = self.run_invalidate("clear", self.deadline(), retain, names, echoes).await?;
+                cleared += letters.iter().map(|letter| u64::from(*letter == b'T')).sum::<u64>();
+            }
+            cursor = next;
+            if cursor == 0 {
+                return Ok(cleared);
+            }
+        }
+    }
+
+    /// Ends the supervisor. Calls under way still end by themselves; later ones fail with [`ErrorKind::Closed`].
+    async fn close(&self) {
+        self.stop().await;
+    }
+}
+
+impl RedisTier {
+    async fn run_invalidate<'a>(
+        &self,
+        verb: &'static str,
+        deadline: Instant,
+        retain: Duration,
+        keys: impl ExactSizeIterator<Item = &'a [u8]>,
+        wanted: impl Iterator<Item = Vec<u8>>,
+    ) -> Result<Bytes> {
+        let mut call = SCRIPTS.invalidate.call(keys.len());
+        for key in keys {
+            call.arg(key);
+        }
+        call.arg(millis(retain));
+        for wanted in wanted {
+            call.arg(wanted);
+        }
+        let (_, letters) = self.run(verb, deadline, &SCRIPTS.invalidate, call).await?;
+        Ok(letters)
+    }
+
+    fn check_size(&self, body: &Body) -> Result<()> {
+        if HEADER_LEN + body.payload.len() > self.config().max_record_bytes {
+            return Err(Error::new(ErrorKind::TooLarge, "the record is larger than the Redis tier's max_record_bytes"));
+        }
+        Ok(())
+    }
+}
+
+/// The body of a lease's record. It has no value, hence no CRC.
+fn lease_body(key: &RemoteKey, acquire: &Acquire) -> Vec<u8> {
+    let mut body = Body::empty(acquire.schema, acquire.generation, key.echo()).encode(0);
+    let crc = body.len() - 4;
+    body[crc..].fill(0);
+    body
+}
+
+/// The record goes with an empty head, for the script to fill in.
+fn value_args(call: &mut Cmd, token: Token, version: u64, age: Duration, body: &Body) {
+    let record = [&[0; HEAD_LEN][..], &body.encode(version)].concat();
+    call.arg(token.as_bytes()).arg(&version.to_be_bytes()).arg(millis(age)).arg(record);
+}
+
+fn not_understood() -> Error {
+    Error::new(ErrorKind::Unavailable, "Redis gave a reply that was not understood")
+}
