@@ -428,6 +428,20 @@ async fn a_versioned_write_stores_its_value_and_an_older_one_does_not_overtake_i
 }
 
 #[tokio::test]
+async fn a_versioned_write_that_l2_cannot_take_does_not_leave_the_older_value_behind() {
+    let world = World::new();
+    let [a, b] = [versioned(&world), versioned(&world)];
+    a.write(&1, row((1, "first"))).await.unwrap();
+    let long = Versioned { version: 2, name: "x".repeat(2 << 20) };
+    a.write(&1, long).await.unwrap();
+    assert_eq!(b.get(&1).await, None);
+    world.l2.set(Chaos::Down);
+    let err = a.write(&1, row((3, "third"))).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable);
+    assert!(err.to_string().contains("written to the origin"), "{err}");
+}
+
+#[tokio::test]
 async fn a_lagging_replica_cannot_bring_an_older_row_back() {
     let world = World::new();
     let cache = versioned(&world);

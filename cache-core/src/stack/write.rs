@@ -214,12 +214,13 @@ where
         self.let_go(hash, key, Some(version));
         let boarding = self.flights.ticket(hash);
         let remote = l2.key(key);
-        let Ok(body) = l2.encode(&remote, &value, life) else {
-            self.counters.count(Event::L2Unstorable);
-            self.invalidate(key, Some(version)).await.map_err(untold)?;
-            return Ok(value);
+        let put = match l2.encode(&remote, &value, life) {
+            Ok(body) => l2.put(&remote, version, Duration::ZERO, body).await,
+            Err(err) => {
+                self.counters.count(Event::L2Unstorable);
+                Err(err)
+            }
         };
-        let put = l2.put(&remote, version, Duration::ZERO, body).await;
         // A reader may have fetched the older value between the first removal and the put.
         self.l1.remove(hash, key, Some(version));
         match put {
@@ -233,9 +234,10 @@ where
                 "written to the origin, but L2 holds something under this key that is not ours",
             )),
             Err(err) => {
-                self.counters.count(Event::InvalidationError);
-                self.l2_failed("put", &err);
-                Err(untold(err))
+                // A value that L2 cannot take (too large, out of memory) must at least not leave the older one behind.
+                tracing::debug!(cache = %self.name, kind = ?err.kind(), "L2 did not take the value; it is invalidated instead");
+                self.invalidate(key, Some(version)).await.map_err(untold)?;
+                Ok(value)
             }
         }
     }
