@@ -53,14 +53,15 @@ impl World {
             .unwrap()
     }
 
-    fn key(&self) -> RemoteKey {
-        Namespace::new("cs", "t").unwrap().key(&1_u64)
-    }
-
     async fn record(&self) -> Option<Record> {
-        let fetched = self.store.get(&self.key()).await.unwrap();
-        fetched.record.map(|bytes| Record::decode(&bytes, self.key().echo()).unwrap())
+        let fetched = self.store.get(&key()).await.unwrap();
+        fetched.record.map(|bytes| Record::decode(&bytes, key().echo()).unwrap())
     }
+}
+
+/// Where the caches of these tests keep key 1.
+fn key() -> RemoteKey {
+    Namespace::new("cs", "t").unwrap().key(&1_u64)
 }
 
 fn seconds(n: u64) -> Duration {
@@ -265,7 +266,7 @@ async fn a_damaged_record_is_a_miss_and_is_replaced_by_the_next_load() {
     let mut bytes = world.record().await.unwrap().encode();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
-    world.store.plant(&world.key(), bytes);
+    world.store.plant(&key(), bytes);
     let b = world.node();
     assert_eq!(b.get(&1).await, None);
     assert_eq!(b.load_cached(&1).await.unwrap().tier, Tier::Origin);
@@ -280,7 +281,7 @@ async fn the_record_of_another_key_is_a_miss() {
     a.insert(&2, 22).await.unwrap();
     let other = Namespace::new("cs", "t").unwrap().key(&2_u64);
     let swapped = world.store.get(&other).await.unwrap().record.unwrap();
-    world.store.plant(&world.key(), swapped);
+    world.store.plant(&key(), swapped);
     assert_eq!(world.node().load(&1).await.unwrap(), 1);
 }
 
@@ -289,13 +290,13 @@ async fn a_foreign_value_under_our_key_is_left_alone_and_costs_no_reader_an_erro
     let world = World::new();
     let foreign: &[u8] =
         b"somebody else's session, which is precious and long enough to be a record, head and body and all of that";
-    world.store.plant(&world.key(), foreign);
+    world.store.plant(&key(), foreign);
     let a = world.node();
     assert_eq!((a.get(&1).await, a.load(&1).await.unwrap(), a.load(&1).await.unwrap()), (None, 1, 1));
     assert_eq!(a.insert(&1, 5).await.unwrap_err().kind(), ErrorKind::Foreign);
     assert_eq!(a.invalidate(&1).await.unwrap_err().kind(), ErrorKind::Foreign);
     a.clear().await.unwrap();
-    assert_eq!(world.store.get(&world.key()).await.unwrap().record.unwrap(), foreign);
+    assert_eq!(world.store.get(&key()).await.unwrap().record.unwrap(), foreign);
 }
 
 #[tokio::test]

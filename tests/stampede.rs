@@ -72,6 +72,10 @@ async fn a_thousand_callers_of_a_cold_key_cost_one_load_though_ten_are_cancelled
     assert_eq!((stats.loads, stats.coalesced, stats.l1.misses), (1, 999, 1_000));
 }
 
+fn bug() -> Result<u64, io::Error> {
+    panic!("a bug in the loader")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
     let cache = Cache::builder("t").l1(MemoryTier::new(100)).build().unwrap();
@@ -81,10 +85,7 @@ async fn a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
         let (cache, go) = (cache.clone(), go.clone());
         let load = move || async move {
             drop(go.acquire().await);
-            if true {
-                panic!("a bug in the loader");
-            }
-            Ok::<u64, io::Error>(1)
+            bug()
         };
         callers.spawn(async move { cache.get_or_load(&7, load).await });
     }

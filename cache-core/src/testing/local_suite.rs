@@ -107,28 +107,28 @@ fn forgets_all_when_cleared<T: LocalTier<String, u64>>(tier: &T) {
 fn lets_an_invalidation_win_that_comes_while_admit_is_asked<T: LocalTier<String, u64>>(tier: &T) {
     let key = "overtaken";
     let (poisoned, asked) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (begin, begun) = mpsc::channel();
-    let (end, ended) = mpsc::channel();
+    let (go, wait) = mpsc::channel();
+    let (done, answer) = mpsc::channel();
     std::thread::scope(|scope| {
         let poisoned = &poisoned;
         scope.spawn(move || {
-            if begun.recv().is_ok() {
+            if wait.recv().is_ok() {
                 poisoned.store(true, Ordering::SeqCst);
                 tier.remove(hash(key), key, None);
-                let _ = end.send(());
+                let _ = done.send(());
             }
         });
         let admit = || {
             let live = !poisoned.load(Ordering::SeqCst);
             if !asked.swap(true, Ordering::SeqCst) {
-                let _ = begin.send(());
+                let _ = go.send(());
                 // A tier with a lock makes this wait in vain, once.
-                let _ = ended.recv_timeout(Duration::from_millis(100));
+                let _ = answer.recv_timeout(Duration::from_millis(100));
             }
             live
         };
         tier.insert(hash(key), key.to_owned(), 1, stamp(0), &admit);
-        drop(begin);
+        drop(go);
     });
     assert_eq!(read(tier, key, 0), None, "the value outlived an invalidation that began before it was stored");
 }
