@@ -288,6 +288,9 @@ async fn keys_are_looked_up_borrowed() {
     assert_eq!(cache.get("a").await, Some(1));
     assert_eq!(cache.get_local("a"), Some(1));
     assert_eq!(cache.get_or_load("b", || async { Ok::<_, io::Error>(2) }).await.unwrap(), 2);
+    cache.insert("c", 3).await.unwrap();
+    cache.invalidate("a").await.unwrap();
+    assert_eq!((cache.get("a").await, cache.get("c").await), (None, Some(3)));
 }
 
 #[tokio::test]
@@ -295,6 +298,8 @@ async fn a_shared_cache_offers_what_the_concrete_one_does() {
     let cache: SharedCache<u64, u64> = Arc::new(Counting::default().cache(&ManualClock::new(), Ttl::minutes(1)));
     assert_eq!(cache.load(&1).await.unwrap(), 1);
     assert_eq!(cache.get(&1).await, Some(1));
+    assert_eq!(cache.load_cached(&1).await.unwrap().tier, Tier::L1);
+    assert_eq!(cache.get_cached(&9).await.unwrap(), None);
     assert_eq!(cache.get_or_load(&2, || async { Ok::<_, io::Error>(20) }).await.unwrap(), 20);
     assert_eq!(cache.get_many(&[1, 2, 3]).await, [Some(1), Some(20), None]);
     cache.insert(&3, 30).await.unwrap();

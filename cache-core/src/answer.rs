@@ -52,6 +52,13 @@ pub struct Cached<V> {
     pub freshness: Freshness,
 }
 
+impl<V> Cached<V> {
+    /// A value with its provenance, for who implements [`Cache`](crate::Cache).
+    pub fn new(value: V, tier: Tier, age: Duration, freshness: Freshness) -> Self {
+        Self { value, tier, age, freshness }
+    }
+}
+
 /// An answer on its way to the caller.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer<V> {

@@ -1,5 +1,6 @@
 //! The one trait a service is written against.
 
+use crate::answer::Cached;
 use crate::error::{BoxError, Result};
 use crate::local::LocalTier;
 use crate::stack::{Loader, TieredCache, loader};
@@ -25,11 +26,17 @@ where
     /// The value from the tiers, `None` if no tier has it.
     fn get(&self, key: &K) -> impl Future<Output = Option<V>> + Send;
 
+    /// As [`get`](Self::get) with provenance; an error if a tier that might have it cannot be asked.
+    fn get_cached(&self, key: &K) -> impl Future<Output = Result<Option<Cached<V>>>> + Send;
+
     /// The values of many keys, in their order.
     fn get_many(&self, keys: &[K]) -> impl Future<Output = Vec<Option<V>>> + Send;
 
     /// The value from the tiers or the registered origin; one load for all who ask.
     fn load(&self, key: &K) -> impl Future<Output = Result<V>> + Send;
+
+    /// As [`load`](Self::load) with provenance.
+    fn load_cached(&self, key: &K) -> impl Future<Output = Result<Cached<V>>> + Send;
 
     /// The value from the tiers, else from this closure; one load for all who ask.
     fn get_or_load<F, Fut, E>(&self, key: &K, load: F) -> impl Future<Output = Result<V>> + Send
@@ -68,12 +75,20 @@ where
         TieredCache::get(self, key).await
     }
 
+    async fn get_cached(&self, key: &K) -> Result<Option<Cached<V>>> {
+        TieredCache::get_cached(self, key).await
+    }
+
     async fn get_many(&self, keys: &[K]) -> Vec<Option<V>> {
         TieredCache::get_many(self, keys).await
     }
 
     async fn load(&self, key: &K) -> Result<V> {
         TieredCache::load(self, key).await
+    }
+
+    async fn load_cached(&self, key: &K) -> Result<Cached<V>> {
+        TieredCache::load_cached(self, key).await
     }
 
     async fn get_or_load<F, Fut, E>(&self, key: &K, load: F) -> Result<V>
@@ -114,10 +129,14 @@ pub trait DynCache<K, V>: Send + Sync {
     fn dyn_local(&self, key: &K) -> Option<V>;
     /// [`Cache::get`].
     async fn dyn_get(&self, key: &K) -> Option<V>;
+    /// [`Cache::get_cached`].
+    async fn dyn_get_cached(&self, key: &K) -> Result<Option<Cached<V>>>;
     /// [`Cache::get_many`].
     async fn dyn_get_many(&self, keys: &[K]) -> Vec<Option<V>>;
     /// [`Cache::load`].
     async fn dyn_load(&self, key: &K) -> Result<V>;
+    /// [`Cache::load_cached`].
+    async fn dyn_load_cached(&self, key: &K) -> Result<Cached<V>>;
     /// [`Cache::get_or_load`].
     async fn dyn_get_or_load(&self, key: &K, load: Loader<V>) -> Result<V>;
     /// [`Cache::insert`].
@@ -167,12 +186,20 @@ where
         self.get(key).await
     }
 
+    async fn dyn_get_cached(&self, key: &K) -> Result<Option<Cached<V>>> {
+        self.get_cached(key).await
+    }
+
     async fn dyn_get_many(&self, keys: &[K]) -> Vec<Option<V>> {
         self.get_many(keys).await
     }
 
     async fn dyn_load(&self, key: &K) -> Result<V> {
         self.load(key).await
+    }
+
+    async fn dyn_load_cached(&self, key: &K) -> Result<Cached<V>> {
+        self.load_cached(key).await
     }
 
     async fn dyn_get_or_load(&self, key: &K, load: Loader<V>) -> Result<V> {
@@ -215,6 +242,14 @@ where
             Some(value) => Some(value),
             None => (**self).dyn_get(key).await,
         }
+    }
+
+    async fn get_cached(&self, key: &K) -> Result<Option<Cached<V>>> {
+        (**self).dyn_get_cached(key).await
+    }
+
+    async fn load_cached(&self, key: &K) -> Result<Cached<V>> {
+        (**self).dyn_load_cached(key).await
     }
 
     async fn get_many(&self, keys: &[K]) -> Vec<Option<V>> {

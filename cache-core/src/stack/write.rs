@@ -8,6 +8,7 @@ use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::local::LocalTier;
 use crate::remote::{Acquired, Claim, Filled, PutOutcome};
 use crate::token::Token;
+use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
@@ -38,8 +39,12 @@ where
     /// is known: no tier keeps it. [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: L2 was not reached; this node's L1
     /// has the value, other nodes do not see it. [`ErrorKind::Foreign`], [`ErrorKind::Codec`], [`ErrorKind::TooLarge`]:
     /// L2 cannot take it; L1 has it.
-    pub async fn insert(&self, key: &K, value: V) -> Result<()> {
-        let (inner, key) = (self.inner.clone(), key.clone());
+    pub async fn insert<Q>(&self, key: &Q, value: V) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
+        let (inner, key) = (self.inner.clone(), key.to_owned());
         self.inner.apart(async move { inner.insert(&key, value).await }).await
     }
 
@@ -52,11 +57,15 @@ where
     /// key is invalidated all the same. [`ErrorKind::Unavailable`]: the writer has committed, and L2 could not be told:
     /// other nodes may serve the old value for the rest of its life; [`invalidate`](Self::invalidate) again.
     /// [`ErrorKind::NoOrigin`] without a writer.
-    pub async fn write(&self, key: &K, value: V) -> Result<()> {
+    pub async fn write<Q>(&self, key: &Q, value: V) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
         let Some(writer) = self.inner.writer.clone() else {
             return Err(Error::new(ErrorKind::NoOrigin, "write needs a writer: give the builder one, or use write_with"));
         };
-        let (inner, key) = (self.inner.clone(), key.clone());
+        let (inner, key) = (self.inner.clone(), key.to_owned());
         self.inner
             .apart(async move {
                 let commit = writer(key.clone(), value.clone());
@@ -69,13 +78,15 @@ where
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub async fn write_with<F, Fut, E>(&self, key: &K, commit: F) -> Result<V>
+    pub async fn write_with<Q, F, Fut, E>(&self, key: &Q, commit: F) -> Result<V>
     where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        let (inner, key) = (self.inner.clone(), key.clone());
+        let (inner, key) = (self.inner.clone(), key.to_owned());
         let commit = Box::pin(async move { commit().await.map_err(Into::into) });
         self.inner.apart(async move { inner.write(&key, commit).await }).await
     }
@@ -86,7 +97,11 @@ where
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: this node's L1 has let go of the value, L2 could not be told and
     /// may still serve it. [`ErrorKind::Foreign`]: what L2 holds under the key is not ours.
-    pub async fn invalidate(&self, key: &K) -> Result<()> {
+    pub async fn invalidate<Q>(&self, key: &Q) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
         self.invalidate_below(key, None).await
     }
 
@@ -95,20 +110,29 @@ where
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate); [`ErrorKind::Config`] if the cache is not versioned.
-    pub async fn invalidate_older(&self, key: &K, version: u64) -> Result<()> {
+    pub async fn invalidate_older<Q>(&self, key: &Q, version: u64) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
         if self.inner.version_of.is_none() {
             return Err(Error::config("invalidate_older needs a versioned cache: give the builder versioned(…)"));
         }
         self.invalidate_below(key, Some(version)).await
     }
 
-    async fn invalidate_below(&self, key: &K, version: Option<u64>) -> Result<()> {
-        let (inner, key) = (self.inner.clone(), key.clone());
+    async fn invalidate_below<Q>(&self, key: &Q, version: Option<u64>) -> Result<()>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
+        let (inner, key) = (self.inner.clone(), key.to_owned());
         self.inner.apart(async move { inner.invalidate(&key, version).await }).await
     }
 
     /// Makes every value of this cache unreadable, in L1 of this node and in L2. O(1) in L1. In L2 the cost grows with the
-    /// number of keys in the whole store: a `SCAN` in bounded batches.
+    /// number of keys in the whole store: a `SCAN` in bounded batches. Each record becomes a tombstone of some hundred bytes
+    /// that stays for a minute.
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate); part of L2 may be cleared.

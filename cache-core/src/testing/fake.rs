@@ -1,5 +1,6 @@
 //! A cache for a service's own tests: everything in a map, nothing expires, failures on demand.
 
+use crate::answer::{Cached, Freshness, Tier};
 use crate::cache::Cache;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::stats::Stats;
@@ -9,6 +10,7 @@ use std::future::Future;
 use std::hash::Hash;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 type Load<K, V> = Arc<dyn Fn(K) -> Pin<Box<dyn Future<Output = Result<V, BoxError>> + Send>> + Send + Sync>;
 
@@ -109,6 +111,13 @@ impl<K: Hash + Eq + Clone, V: Clone> FakeCache<K, V> {
         Ok(())
     }
 
+    async fn load_missing(&self, key: &K) -> Result<V> {
+        let origin = self.inner.lock().origin.clone();
+        let origin =
+            origin.ok_or_else(|| Error::new(ErrorKind::NoOrigin, "the fake has no origin: give it one with with_origin"))?;
+        self.load_by(key, origin(key.clone())).await
+    }
+
     async fn load_by(&self, key: &K, load: impl Future<Output = Result<V, BoxError>> + Send) -> Result<V> {
         self.change(|inner| inner.stats.loads += 1)?;
         match load.await {
@@ -122,6 +131,10 @@ impl<K: Hash + Eq + Clone, V: Clone> FakeCache<K, V> {
             }
         }
     }
+}
+
+fn from_memory<V>(value: V) -> Cached<V> {
+    Cached::new(value, Tier::L1, Duration::ZERO, Freshness::Fresh)
 }
 
 impl<K, V> Cache<K, V> for FakeCache<K, V>
@@ -140,6 +153,18 @@ where
         let value = self.get_local(key);
         self.inner.lock().stats.l1.misses += u64::from(value.is_none());
         value
+    }
+
+    async fn get_cached(&self, key: &K) -> Result<Option<Cached<V>>> {
+        Ok(self.get(key).await.map(from_memory))
+    }
+
+    async fn load_cached(&self, key: &K) -> Result<Cached<V>> {
+        if let Some(value) = self.get(key).await {
+            return Ok(from_memory(value));
+        }
+        let value = self.load_missing(key).await?;
+        Ok(Cached::new(value, Tier::Origin, Duration::ZERO, Freshness::Fresh))
     }
 
     async fn get_many(&self, keys: &[K]) -> Vec<Option<V>> {
