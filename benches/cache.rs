@@ -163,9 +163,8 @@ fn remote(runtime: &Runtime) -> Vec<(&'static str, Remote)> {
 #[cfg(all(unix, feature = "redis"))]
 fn redis_url() -> Option<String> {
     static SERVER: std::sync::OnceLock<Option<test_servers::Redis>> = std::sync::OnceLock::new();
-    let server = SERVER.get_or_init(|| {
-        test_servers::Redis::try_start().inspect_err(|err| eprintln!("without Redis: {err}")).ok()
-    });
+    let server =
+        SERVER.get_or_init(|| test_servers::Redis::try_start().inspect_err(|err| eprintln!("without Redis: {err}")).ok());
     server.as_ref().map(test_servers::Redis::url)
 }
 
