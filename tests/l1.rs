@@ -5,9 +5,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
 
+#[path = "support/slow.rs"]
+mod slow;
 mod support;
+use slow::Slow;
 use support::until;
 
 type Cache = TieredCache<u64, u64>;
@@ -149,23 +151,15 @@ async fn l1_at_most_bounds_the_stay_in_memory() {
 
 /// A load that waits inside the origin while the test does something to its key.
 async fn during_a_load(meddle: impl AsyncFnOnce(&Cache)) -> (Cache, u64) {
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let slow = Slow::new();
     let cache = Cache::builder("t").l1(MemoryTier::new(1_000)).build().unwrap();
-    let load = {
-        let (begun, go) = (begun.clone(), go.clone());
-        move || async move {
-            begun.notify_one();
-            drop(go.acquire().await);
-            Ok::<_, io::Error>(1)
-        }
-    };
     let caller = tokio::spawn({
-        let cache = cache.clone();
-        async move { cache.get_or_load(&7, load).await.unwrap() }
+        let (cache, slow) = (cache.clone(), slow.clone());
+        async move { cache.get_or_load(&7, move || slow.load(1)).await.unwrap() }
     });
-    begun.notified().await;
+    slow.has_begun().await;
     meddle(&cache).await;
-    go.add_permits(1);
+    slow.let_go();
     let answer = caller.await.unwrap();
     (cache, answer)
 }
@@ -243,25 +237,17 @@ async fn a_write_commits_first_and_the_next_read_loads() {
 
 #[tokio::test]
 async fn a_cancelled_write_still_invalidates() {
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
+    let slow = Slow::new();
     let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
     cache.insert(&1, 1).await.unwrap();
-    let commit = {
-        let (begun, go) = (begun.clone(), go.clone());
-        move || async move {
-            begun.notify_one();
-            drop(go.acquire().await);
-            Ok::<_, io::Error>(2)
-        }
-    };
     let writer = tokio::spawn({
-        let cache = cache.clone();
-        async move { cache.write_with(&1, commit).await }
+        let (cache, slow) = (cache.clone(), slow.clone());
+        async move { cache.write_with(&1, move || slow.load(2)).await }
     });
-    begun.notified().await;
+    slow.has_begun().await;
     writer.abort();
     assert!(writer.await.unwrap_err().is_cancelled());
-    go.add_permits(1);
+    slow.let_go();
     until("the write has invalidated", || cache.get_local(&1).is_none()).await;
 }
 

@@ -11,9 +11,11 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
 
+#[path = "support/slow.rs"]
+mod slow;
 mod support;
+use slow::Slow;
 use support::until;
 
 type Cache = TieredCache<u64, u64>;
@@ -109,23 +111,15 @@ async fn an_invalidation_leaves_no_older_value_in_l2_or_in_the_invalidators_l1()
 async fn a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier() {
     let world = World::new();
     let [a, b] = [world.node(), world.node()];
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
-    let slow = {
-        let (begun, go) = (begun.clone(), go.clone());
-        move || async move {
-            begun.notify_one();
-            drop(go.acquire().await);
-            Ok::<_, io::Error>(1)
-        }
-    };
+    let slow = Slow::new();
     let caller = tokio::spawn({
-        let a = a.clone();
-        async move { a.get_or_load(&1, slow).await.unwrap() }
+        let (a, slow) = (a.clone(), slow.clone());
+        async move { a.get_or_load(&1, move || slow.load(1)).await.unwrap() }
     });
-    begun.notified().await;
+    slow.has_begun().await;
     world.row.store(2, Ordering::SeqCst);
     b.invalidate(&1).await.unwrap();
-    go.add_permits(1);
+    slow.let_go();
     assert_eq!(caller.await.unwrap(), 1, "its callers get what they asked for");
     assert_eq!(a.stats().l2.refused, 1);
     assert_eq!((a.load(&1).await.unwrap(), b.load(&1).await.unwrap()), (2, 2));
@@ -203,19 +197,12 @@ async fn an_insert_is_seen_by_all_and_reports_what_it_did_not_do() {
 async fn an_insert_over_a_load_in_flight_elsewhere_stays() {
     let world = World::new();
     let [a, b] = [world.node(), world.node()];
-    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Semaphore::new(0)));
-    let slow = {
-        let (begun, go) = (begun.clone(), go.clone());
-        move || async move {
-            begun.notify_one();
-            drop(go.acquire().await);
-            Ok::<_, io::Error>(1)
-        }
-    };
-    let caller = tokio::spawn(async move { a.get_or_load(&1, slow).await.unwrap() });
-    begun.notified().await;
+    let slow = Slow::new();
+    let held = slow.clone();
+    let caller = tokio::spawn(async move { a.get_or_load(&1, move || held.load(1)).await.unwrap() });
+    slow.has_begun().await;
     b.insert(&1, 2).await.unwrap();
-    go.add_permits(1);
+    slow.let_go();
     caller.await.unwrap();
     assert_eq!(world.node().get(&1).await, Some(2));
 }
