@@ -5,9 +5,10 @@ const WAYS: usize = 8;
 
 /// Remembers the last so many hashes that it was told, in 8 bytes each and without a queue.
 ///
-/// A trace is a fingerprint and the number of hashes told before it; it counts while fewer than `span` came after it. A
-/// bucket that is full of live traces forgets its oldest early, which a third more room than `span` needs makes rare. Two hashes are
-/// taken for one in about 8 of 2³² cases; it costs an entry a wrong queue and nothing else. After the S3-FIFO paper (Yang et al., SOSP 2023, section 4.2).
+/// A trace is a fingerprint and the number of hashes told up to it; it counts while fewer than `span` came after it. A bucket
+/// full of live traces forgets its oldest early, which a third more room than `span` needs makes rare. One strange hash in
+/// 500 million is taken for a remembered one; it costs an entry the wrong queue and nothing else. After the S3-FIFO paper
+/// (Yang et al., SOSP 2023), its section on implementation.
 #[derive(Debug)]
 pub(super) struct Ghost {
     buckets: Vec<[Trace; WAYS]>,

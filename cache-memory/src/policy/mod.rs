@@ -7,7 +7,7 @@ mod ghost;
 mod queue;
 mod s3fifo;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use s3fifo::S3Fifo;
 
