@@ -1,6 +1,11 @@
 //! One tier in memory: lives, invalidation during loads, counts, and what the builder refuses.
 
-use cachestack::{Cache as _, ErrorKind, Freshness, ManualClock, MemoryTier, SharedCache, Tier, TieredCache, Ttl, Why};
+use cachestack::{
+    Cache as _, ErrorKind, Freshness, Local, LocalTier, ManualClock, MemoryTier, Moment, SharedCache, Stamp, Tier, TieredCache,
+    Ttl, Why,
+};
+use std::borrow::Borrow;
+use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -195,6 +200,65 @@ async fn a_read_after_an_invalidation_does_not_join_the_older_load() {
     })
     .await;
     assert_eq!(cache.get(&7).await, Some(2), "and the older load does not overwrite the newer");
+}
+
+/// A tier in which a value appears right after the first look for it missed.
+struct JustAfter {
+    inner: MemoryTier<u64, u64>,
+    looked: AtomicBool,
+}
+
+impl LocalTier<u64, u64> for JustAfter {
+    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<u64>>
+    where
+        u64: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let found = self.inner.get(hash, key, now);
+        if !self.looked.swap(true, Ordering::SeqCst) {
+            let later = now.after(seconds(60));
+            let stamp = Stamp { created: now, soft: later, hard: later, last: later, version: 0 };
+            self.inner.insert(hash, 7, 70, stamp, &|| true);
+        }
+        found
+    }
+
+    fn insert(&self, hash: u64, key: u64, value: u64, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
+        self.inner.insert(hash, key, value, stamp, admit)
+    }
+
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
+    where
+        u64: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.inner.remove(hash, key, version)
+    }
+
+    fn clear(&self) {
+        self.inner.clear();
+    }
+
+    fn len(&self) -> u64 {
+        self.inner.len()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.inner.capacity()
+    }
+
+    fn evictions(&self) -> u64 {
+        self.inner.evictions()
+    }
+}
+
+#[tokio::test]
+async fn a_load_that_landed_between_a_miss_and_its_flight_is_not_run_again() {
+    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(false) };
+    let cache = Cache::builder("t").l1(tier).build().unwrap();
+    let again = || async { Err::<u64, _>(io::Error::other("loaded again")) };
+    assert_eq!(cache.get_or_load(&7, again).await.unwrap(), 70);
+    assert_eq!((cache.stats().loads, cache.stats().coalesced), (0, 1));
 }
 
 #[tokio::test]

@@ -236,3 +236,224 @@ fn value(token: Token, version: u64, age: Duration, body: &Body, retain: u64, no
     let expires = (created + millis(body.life.last)).max(now + retain.max(1));
     Slot::Held { record, expires }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{Flags, Life};
+    use bytes::Bytes;
+
+    const NOW: u64 = 1_795_000_000_000;
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn token(n: u8) -> Token {
+        Token::from_bytes([n; 16])
+    }
+
+    fn body() -> Body {
+        let life = Life { soft: MINUTE, hard: 2 * MINUTE, last: 10 * MINUTE };
+        let echo = Echo::default();
+        Body { schema: 1, generation: 0, life, flags: Flags::NONE, codec: 1, echo, payload: Bytes::from_static(b"v") }
+    }
+
+    /// One key, driven step by step.
+    struct Key(Slot);
+
+    impl Key {
+        fn acquire(&mut self, n: u8, claim: Claim, now: u64) -> Acquired {
+            let acquire =
+                Acquire { token: token(n), lease: Duration::from_secs(2), retain: MINUTE, claim, schema: 1, generation: 0 };
+            match self.step(&Command::Acquire(&acquire, Echo::default()), now) {
+                Reply::Acquire(reply) => reply,
+                reply => panic!("{reply:?}"),
+            }
+        }
+
+        fn fill(&mut self, n: u8, version: u64, now: u64) -> Filled {
+            match self.step(&Command::Fill(&Fill { token: token(n), version, age: Duration::ZERO, body: body() }), now) {
+                Reply::Fill(reply) => reply,
+                reply => panic!("{reply:?}"),
+            }
+        }
+
+        fn invalidate(&mut self, version: Option<u64>, now: u64) -> Invalidated {
+            match self.step(&Command::Invalidate { version, retain: MINUTE, echo: Echo::default() }, now) {
+                Reply::Invalidate(reply) => reply,
+                reply => panic!("{reply:?}"),
+            }
+        }
+
+        fn put(&mut self, version: u64, now: u64) -> PutOutcome {
+            match self.step(&Command::Put(&Put { token: token(99), version, age: Duration::ZERO, body: body() }, MINUTE), now) {
+                Reply::Put(reply) => reply,
+                reply => panic!("{reply:?}"),
+            }
+        }
+
+        fn release(&mut self, n: u8, now: u64) -> bool {
+            self.step(&Command::Release(token(n)), now) == Reply::Release(true)
+        }
+
+        fn step(&mut self, command: &Command<'_>, now: u64) -> Reply {
+            let (slot, reply) = step(self.0.clone(), command, now);
+            self.0 = slot;
+            reply
+        }
+
+        fn state(&self) -> Option<State> {
+            match &self.0 {
+                Slot::Held { record, .. } => Some(record.state),
+                _ => None,
+            }
+        }
+    }
+
+    fn granted(floor: u64) -> Acquired {
+        Acquired::Granted { floor }
+    }
+
+    #[test]
+    fn a_fill_needs_the_token_that_its_own_load_wrote() {
+        let mut key = Key(Slot::Absent);
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(0));
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), Acquired::Busy(Duration::from_secs(2)));
+        // The first load is slow, its lease ends, a second takes over: the first's value comes too late.
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW + 2_000), granted(0));
+        assert_eq!(key.fill(1, 0, NOW + 2_001), Filled::LeaseLost);
+        assert_eq!(key.fill(2, 0, NOW + 2_002), Filled::Stored);
+        assert_eq!(key.fill(2, 0, NOW + 2_003), Filled::LeaseLost, "a lease is used once");
+    }
+
+    #[test]
+    fn a_passed_deadline_alone_refuses_nothing() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert_eq!(key.fill(1, 0, NOW + 30_000), Filled::Stored);
+    }
+
+    #[test]
+    fn a_fill_after_an_invalidation_is_refused_though_the_key_is_leased_again() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert_eq!(key.invalidate(None, NOW), Invalidated::Tombstoned);
+        assert_eq!(key.fill(1, 0, NOW), Filled::LeaseLost);
+        key.acquire(2, Claim::Vacant, NOW);
+        assert_eq!(key.fill(1, 0, NOW), Filled::LeaseLost);
+    }
+
+    #[test]
+    fn floors_only_rise() {
+        // The mutant table: commit 1, commit 2, inv 2, lease, inv 1, lease, a replica reads 1, fill 1.
+        let mut key = Key(Slot::Absent);
+        key.invalidate(Some(2), NOW);
+        key.acquire(1, Claim::Vacant, NOW);
+        key.invalidate(Some(1), NOW);
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(2));
+        assert_eq!(key.fill(2, 1, NOW), Filled::TooOld);
+        assert_eq!(key.fill(2, 2, NOW), Filled::Stored);
+    }
+
+    #[test]
+    fn a_floor_survives_release_and_a_short_lived_value() {
+        let mut key = Key(Slot::Absent);
+        key.invalidate(Some(7), NOW);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert!(key.release(1, NOW));
+        assert_eq!(key.state(), Some(State::Tombstone));
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(7));
+        let short = Body { life: Life { soft: Duration::ZERO, hard: Duration::ZERO, last: Duration::ZERO }, ..body() };
+        key.step(&Command::Fill(&Fill { token: token(2), version: 7, age: Duration::ZERO, body: short }), NOW);
+        assert_eq!(key.acquire(3, Claim::Vacant, NOW + 50_000), granted(7));
+    }
+
+    #[test]
+    fn an_unversioned_release_leaves_nothing() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert!(!key.release(2, NOW), "only the holder releases");
+        assert!(key.release(1, NOW));
+        assert_eq!(key.0, Slot::Absent);
+    }
+
+    #[test]
+    fn a_value_at_least_as_new_as_the_write_stays() {
+        let mut key = Key(Slot::Absent);
+        assert_eq!(key.put(5, NOW), PutOutcome::Stored);
+        assert_eq!(key.invalidate(Some(5), NOW), Invalidated::Current);
+        assert_eq!(key.invalidate(Some(6), NOW), Invalidated::Tombstoned);
+        assert_eq!(key.put(5, NOW), PutOutcome::NotNewer);
+        assert_eq!(key.put(6, NOW), PutOutcome::Stored);
+        assert_eq!(key.invalidate(None, NOW), Invalidated::Tombstoned, "without a version it goes whatever it is");
+    }
+
+    #[test]
+    fn a_put_takes_the_key_from_a_load_and_the_load_does_not_take_it_back() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert_eq!(key.put(3, NOW), PutOutcome::Stored);
+        assert_eq!(key.fill(1, 9, NOW), Filled::LeaseLost);
+        assert_eq!(key.put(3, NOW), PutOutcome::NotNewer);
+    }
+
+    #[test]
+    fn a_refresh_keeps_the_value_and_its_failure_gives_it_back() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        key.fill(1, 0, NOW);
+        let (soft, hard) = (NOW + 60_000, NOW + 120_000);
+        assert_eq!(key.acquire(2, Claim::Stale, soft - 1), Acquired::Hit);
+        assert_eq!(key.acquire(2, Claim::Vacant, soft), Acquired::Hit, "stale is served, unless a refresh is asked for");
+        assert_eq!(key.acquire(2, Claim::Stale, soft), granted(0));
+        assert_eq!(key.state(), Some(State::Refresh));
+        assert_eq!(key.acquire(3, Claim::Stale, soft), Acquired::Busy(Duration::from_secs(2)));
+        assert!(key.release(2, soft));
+        assert_eq!(key.state(), Some(State::Value));
+        assert_eq!(key.acquire(4, Claim::Vacant, hard), granted(0), "past hard, anybody may load");
+        assert_eq!(key.state(), Some(State::Refresh), "and the value stays as the last resort");
+        assert_eq!(key.fill(4, 0, hard), Filled::Stored);
+    }
+
+    #[test]
+    fn force_takes_values_and_leases_and_stops_at_announced_writes() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        assert_eq!(key.acquire(2, Claim::Force, NOW), granted(0));
+        key.fill(2, 0, NOW);
+        assert_eq!(key.acquire(3, Claim::Force, NOW), granted(0));
+        let Slot::Held { record, expires } = key.0 else { panic!("a lease") };
+        let mut key = Key(Slot::Held { record: Record { state: State::Marked, deadline: NOW + 9, ..record }, expires });
+        assert_eq!(key.acquire(4, Claim::Force, NOW), Acquired::Busy(Duration::from_millis(9)));
+        assert_eq!(key.put(8, NOW), PutOutcome::Marked);
+        assert_eq!(key.acquire(4, Claim::Force, NOW + 9), granted(8));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_touched_by_nothing() {
+        let mut key = Key(Slot::Foreign);
+        assert_eq!(key.acquire(1, Claim::Force, NOW), Acquired::Foreign);
+        assert_eq!(key.fill(1, 0, NOW), Filled::LeaseLost);
+        assert_eq!(key.invalidate(None, NOW), Invalidated::Foreign);
+        assert_eq!(key.put(1, NOW), PutOutcome::Foreign);
+        assert!(!key.release(1, NOW));
+        assert_eq!(key.0, Slot::Foreign);
+    }
+
+    #[test]
+    fn a_later_format_is_not_filled_over_but_invalidated() {
+        let mut key = Key(Slot::Newer { version: 4 });
+        assert_eq!(key.acquire(1, Claim::Force, NOW), Acquired::Newer);
+        assert_eq!(key.put(4, NOW), PutOutcome::NotNewer);
+        assert_eq!(key.invalidate(Some(3), NOW), Invalidated::Tombstoned);
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(4), "its version is a floor");
+    }
+
+    #[test]
+    fn the_start_of_a_load_stamps_its_value() {
+        let mut key = Key(Slot::Absent);
+        key.acquire(1, Claim::Vacant, NOW);
+        let fill = Fill { token: token(1), version: 0, age: Duration::from_secs(3), body: body() };
+        key.step(&Command::Fill(&fill), NOW);
+        let Slot::Held { record, expires } = key.0 else { panic!("a value") };
+        assert_eq!((record.created, expires), (NOW - 3_000, NOW - 3_000 + 600_000));
+    }
+}

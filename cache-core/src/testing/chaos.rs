@@ -26,6 +26,8 @@ pub enum Chaos {
     Held,
     /// Holds invalidations, puts and clears, and passes everything else on.
     HeldWrites,
+    /// Passes reads on and holds their answers until the chaos changes: what comes then is old.
+    HeldAnswers,
 }
 
 impl Chaos {
@@ -33,8 +35,12 @@ impl Chaos {
         match self {
             Self::Held => true,
             Self::HeldWrites => matches!(verb, "invalidate" | "put" | "clear"),
-            Self::Calm | Self::Down | Self::ReplyLost => false,
+            Self::Calm | Self::Down | Self::ReplyLost | Self::HeldAnswers => false,
         }
+    }
+
+    fn holds_answer(self, verb: &str) -> bool {
+        self == Self::HeldAnswers && matches!(verb, "get" | "get_many")
     }
 }
 
@@ -86,11 +92,15 @@ impl<T> ChaosTier<T> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.verbs.lock().push(verb);
         let mut chaos = self.chaos.subscribe();
-        let chaos = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
-        match chaos {
+        let now = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
+        match now {
             Chaos::Down => Err(lost()),
             Chaos::ReplyLost => call.await.and(Err(lost())),
-            Chaos::Calm | Chaos::Held | Chaos::HeldWrites => call.await,
+            Chaos::Calm | Chaos::Held | Chaos::HeldWrites | Chaos::HeldAnswers => {
+                let answer = call.await;
+                chaos.wait_for(|chaos| !chaos.holds_answer(verb)).await.map_err(|_| lost())?;
+                answer
+            }
         }
     }
 }
