@@ -202,10 +202,11 @@ async fn a_read_after_an_invalidation_does_not_join_the_older_load() {
     assert_eq!(cache.get(&7).await, Some(2), "and the older load does not overwrite the newer");
 }
 
-/// A tier in which a value appears right after the first look for it missed.
+/// A tier in which something happens right after the first look for a key.
 struct JustAfter {
     inner: MemoryTier<u64, u64>,
     looked: AtomicBool,
+    happens: fn(&MemoryTier<u64, u64>, u64, Moment),
 }
 
 impl LocalTier<u64, u64> for JustAfter {
@@ -216,9 +217,7 @@ impl LocalTier<u64, u64> for JustAfter {
     {
         let found = self.inner.get(hash, key, now);
         if !self.looked.swap(true, Ordering::SeqCst) {
-            let later = now.after(seconds(60));
-            let stamp = Stamp { created: now, soft: later, hard: later, last: later, version: 0 };
-            self.inner.insert(hash, 7, 70, stamp, &|| true);
+            (self.happens)(&self.inner, hash, now);
         }
         found
     }
@@ -252,13 +251,91 @@ impl LocalTier<u64, u64> for JustAfter {
     }
 }
 
+/// A handle on a tier that the test keeps too.
+struct Shared(Arc<JustAfter>);
+
+impl LocalTier<u64, u64> for Shared {
+    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<u64>>
+    where
+        u64: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.get(hash, key, now)
+    }
+
+    fn insert(&self, hash: u64, key: u64, value: u64, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
+        self.0.insert(hash, key, value, stamp, admit)
+    }
+
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
+    where
+        u64: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.0.remove(hash, key, version)
+    }
+
+    fn clear(&self) {
+        self.0.clear();
+    }
+
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        self.0.capacity()
+    }
+
+    fn evictions(&self) -> u64 {
+        self.0.evictions()
+    }
+}
+
 #[tokio::test]
 async fn a_load_that_landed_between_a_miss_and_its_flight_is_not_run_again() {
-    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(false) };
+    let land = |tier: &MemoryTier<u64, u64>, hash, now: Moment| {
+        let later = now.after(seconds(60));
+        let stamp = Stamp { created: now, soft: later, hard: later, last: later, version: 0 };
+        tier.insert(hash, 7, 70, stamp, &|| true);
+    };
+    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(false), happens: land };
     let cache = Cache::builder("t").l1(tier).build().unwrap();
     let again = || async { Err::<u64, _>(io::Error::other("loaded again")) };
     assert_eq!(cache.get_or_load(&7, again).await.unwrap(), 70);
     assert_eq!((cache.stats().loads, cache.stats().coalesced), (0, 1));
+}
+
+#[tokio::test]
+async fn a_last_resort_that_was_invalidated_before_the_load_began_is_none() {
+    let hands = ManualClock::new();
+    let invalidate = |tier: &MemoryTier<u64, u64>, hash, _| drop(tier.remove(hash, &7, None));
+    // The first look is the insert's own, into an empty tier.
+    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(true), happens: invalidate };
+    let tier = Arc::new(tier);
+    let ttl = Ttl::seconds(10).stale_if_error(seconds(60));
+    let cache = Cache::builder("t").l1(Shared(tier.clone())).ttl(ttl).clock(hands.clock()).build().unwrap();
+    cache.insert(&7, 1).await.unwrap();
+    hands.advance(seconds(20));
+    tier.looked.store(false, Ordering::SeqCst);
+    let failing = || async { Err::<u64, _>(io::Error::other("down")) };
+    assert_eq!(cache.get_or_load(&7, failing).await.unwrap_err().kind(), ErrorKind::Origin);
+    assert_eq!(tier.len(), 0, "and it does not come back");
+}
+
+#[tokio::test]
+async fn a_load_that_lands_after_a_close_is_not_kept() {
+    let slow = Slow::new();
+    let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
+    let caller = tokio::spawn({
+        let (cache, slow) = (cache.clone(), slow.clone());
+        async move { cache.get_or_load(&7, move || slow.load(1)).await }
+    });
+    slow.has_begun().await;
+    assert_eq!(cache.close(Duration::ZERO).await.unfinished, 1);
+    slow.let_go();
+    assert_eq!(caller.await.unwrap().unwrap(), 1);
+    assert_eq!(cache.get_local(&7), None);
 }
 
 #[tokio::test]

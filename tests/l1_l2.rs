@@ -145,6 +145,141 @@ async fn an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kep
     }
 }
 
+/// Reads the key's old value from L2 while a write is on its way there, and lets the reader have the answer, and keep it if
+/// it may, only when the write is done.
+async fn overtaken<V, F>(
+    world: &World,
+    verb: &str,
+    reader: F,
+    write: impl Future<Output = cachestack::Result<()>> + Send + 'static,
+) -> V
+where
+    V: Send + 'static,
+    F: Future<Output = V> + Send + 'static,
+{
+    world.l2.set(Chaos::HeldWritesAndAnswers);
+    world.l2.take_verbs();
+    let write = tokio::spawn(write);
+    until("the write is on its way", || world.l2.take_verbs().iter().any(|sent| *sent == verb)).await;
+    let reader = tokio::spawn(reader);
+    until("the answer is on its way", || world.l2.take_verbs().contains(&"get")).await;
+    world.l2.set(Chaos::HeldAnswers);
+    write.await.unwrap().unwrap();
+    world.l2.set(Chaos::Calm);
+    reader.await.unwrap()
+}
+
+#[tokio::test]
+async fn an_answer_of_l2_that_an_insert_has_overtaken_does_not_replace_it() {
+    let world = World::new();
+    world.node().insert(&1, 1).await.unwrap();
+    let a = world.node();
+    let (reader, writer) = (a.clone(), a.clone());
+    // The insert's own acquire is held; its tickets are taken before.
+    overtaken(&world, "acquire", async move { reader.get(&1).await }, async move { writer.insert(&1, 2).await }).await;
+    assert_eq!(a.get(&1).await, Some(2));
+}
+
+#[tokio::test]
+async fn an_answer_of_l2_that_a_versioned_write_has_overtaken_does_not_replace_it() {
+    let world = World::new();
+    versioned(&world).write(&1, row((1, "one"))).await.unwrap();
+    let a = versioned(&world);
+    let (reader, writer) = (a.clone(), a.clone());
+    let write = async move { writer.write(&1, row((2, "two"))).await };
+    overtaken(&world, "put", async move { reader.get(&1).await }, write).await;
+    assert_eq!(a.get(&1).await.unwrap().version, 2);
+}
+
+#[tokio::test]
+async fn a_lease_whose_reply_was_lost_is_given_back() {
+    let world = World::new();
+    for verb in ["acquire", "fill"] {
+        world.node().invalidate(&1).await.unwrap();
+        world.l2.set(Chaos::ReplyLostOf(verb));
+        world.l2.take_verbs();
+        let a = world.node();
+        assert_eq!(a.load(&1).await.unwrap(), 1, "{verb}");
+        assert_eq!(a.stats().l2.errors, 1, "{verb}");
+        until("the lease is given back", || world.l2.take_verbs().contains(&"release")).await;
+        world.l2.set(Chaos::Calm);
+        // The clock stands still: a lease that was kept would never end.
+        assert_eq!(world.node().load(&1).await.unwrap(), 1, "{verb}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_older_than_this_machines_uptime_is_as_old_as_it_is() {
+    let world = World::new();
+    let old = Ttl::hours(24 * 365);
+    world.node_with(old).load(&1).await.unwrap();
+    world.hands.advance(seconds(300 * 86_400));
+    // Another node's clock began just now.
+    let young = ManualClock::new();
+    let b = Cache::builder("t").l1(MemoryTier::new(10)).l2(world.l2.clone()).clock(young.clock()).build().unwrap();
+    assert_eq!(b.get_cached(&1).await.unwrap().unwrap().age, seconds(300 * 86_400));
+    young.advance(seconds(66 * 86_400));
+    assert_eq!(b.get_local(&1), None);
+}
+
+#[tokio::test]
+async fn a_stale_value_without_an_l1_is_refreshed_by_the_closure_that_was_not_needed() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    world.hands.advance(seconds(105));
+    let b = cache_core::TieredCache::<u64, u64>::builder("t").l2(world.l2.clone()).clock(world.hands.clock()).build().unwrap();
+    let stale = b.get_or_load(&1, || async { Ok::<_, io::Error>(2) }).await.unwrap();
+    assert_eq!(stale, 1);
+    until("the refresh has filled L2", || world.l2.take_verbs().contains(&"fill")).await;
+    assert_eq!(b.get(&1).await, Some(2));
+}
+
+#[tokio::test]
+async fn a_refresh_that_another_node_runs_is_not_asked_about_by_every_hit() {
+    let world = World::new();
+    let (a, b) = (world.node(), world.node());
+    a.load(&1).await.unwrap();
+    b.load(&1).await.unwrap();
+    world.hands.advance(seconds(105));
+    let slow = Slow::new();
+    let held = slow.clone();
+    assert_eq!(a.get_or_load(&1, move || held.load(2)).await.unwrap(), 1);
+    slow.has_begun().await;
+    world.l2.take_verbs();
+    for _ in 0..1_000 {
+        assert_eq!(b.load(&1).await.unwrap(), 1);
+        tokio::task::yield_now().await;
+    }
+    assert!(world.l2.take_verbs().len() < 5, "a hot stale key asks L2 now and then");
+    slow.let_go();
+}
+
+struct Panicking;
+
+impl Codec<u64> for Panicking {
+    fn id(&self) -> u8 {
+        1
+    }
+
+    fn encode(&self, _: &u64) -> Result<Vec<u8>, BoxError> {
+        panic!("a bug in the codec")
+    }
+
+    fn decode(&self, _: &[u8]) -> Result<u64, BoxError> {
+        panic!("a bug in the codec")
+    }
+}
+
+#[tokio::test]
+async fn a_codec_that_panics_is_a_miss_and_a_count() {
+    let world = World::new();
+    world.node().load(&1).await.unwrap();
+    let load = |key| async move { Ok::<_, io::Error>(key) };
+    let bad = Cache::builder("t").l1(MemoryTier::new(10)).l2_with(world.l2.clone(), Panicking).origin(load).build().unwrap();
+    assert_eq!((bad.get(&1).await, bad.load(&1).await.unwrap()), (None, 1));
+    assert_eq!((bad.stats().l2.unreadable, bad.stats().l2.unstorable), (2, 1));
+}
+
 #[tokio::test]
 async fn what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done() {
     let world = World::new();

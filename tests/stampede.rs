@@ -386,7 +386,7 @@ async fn a_failed_load_gives_its_lease_back() {
 }
 
 #[tokio::test]
-async fn a_lost_reply_to_an_acquire_costs_a_load_and_no_error() {
+async fn an_l2_whose_replies_are_lost_costs_a_load_and_no_error() {
     let l2 = ChaosTier::new(EmbeddedTier::new());
     l2.set(Chaos::ReplyLost);
     let gate = Gate::shut();
@@ -395,6 +395,33 @@ async fn a_lost_reply_to_an_acquire_costs_a_load_and_no_error() {
     assert_eq!(cache.load(&3).await.unwrap(), 6);
     assert_eq!(cache.load(&3).await.unwrap(), 6);
     assert_eq!(gate.loads(), 1);
+}
+
+#[tokio::test]
+async fn a_loader_that_writes_a_key_whose_write_loads_its_own_gets_an_error() {
+    let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
+    let again = cache.clone();
+    let load = move || async move {
+        let inner = again.clone();
+        again.write_with(&2, move || async move { inner.get_or_load(&1, || async { Ok::<_, io::Error>(1) }).await }).await
+    };
+    let err = cache.get_or_load(&1, load).await.unwrap_err();
+    let innermost = std::iter::successors(Some(&err), |err| err.find::<cachestack::Error>()).last().unwrap();
+    assert_eq!(innermost.kind(), ErrorKind::Recursive, "{err:?}");
+}
+
+#[test]
+fn a_leader_whose_runtime_has_stopped_holds_its_followers_up_for_a_bounded_time() {
+    let gate = Gate::shut();
+    let cache = cache(&gate);
+    let stopped = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let leader = cache.clone();
+    // Begun, and then nobody drives that runtime any more.
+    stopped.block_on(async { poll_then_drop(leader.load(&1), 1).await });
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    assert_eq!(other.block_on(cache.load(&1)).unwrap_err().kind(), ErrorKind::Timeout);
+    gate.open();
+    assert_eq!(other.block_on(cache.load(&1)).unwrap(), 2, "and the key is free");
 }
 
 #[tokio::test(start_paused = true)]

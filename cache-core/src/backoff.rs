@@ -1,4 +1,4 @@
-//! How long a key's origin is left alone after it failed behind a stale answer.
+//! How long a key's origin is left alone behind a stale answer: after it failed, or while another node is at it.
 
 use crate::clock::Moment;
 use parking_lot::Mutex;
@@ -16,12 +16,17 @@ pub(crate) struct Backoffs(Mutex<HashMap<u64, Moment>>);
 
 impl Backoffs {
     pub(crate) fn failed(&self, hash: u64, now: Moment) {
+        self.hold(hash, now, LEAVE_ALONE.mul_f64(0.5 + fastrand::f64() / 2.0));
+    }
+
+    /// Leaves a key alone for this long, because another node is refreshing it.
+    pub(crate) fn hold(&self, hash: u64, now: Moment, time: Duration) {
         let mut until = self.0.lock();
         if until.len() >= MOST {
             until.retain(|_, until| *until > now);
         }
         if until.len() < MOST {
-            until.insert(hash, now.after(LEAVE_ALONE.mul_f64(0.5 + fastrand::f64() / 2.0)));
+            until.insert(hash, now.after(time));
         }
     }
 

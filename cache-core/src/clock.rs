@@ -58,6 +58,9 @@ struct Hands {
     nanos: AtomicU64,
 }
 
+/// Clocks begin 73 years after the first expressible moment, so that a value older than this machine's uptime has a moment.
+const ORIGIN: u64 = 1 << 61;
+
 /// 14 November 2023, so that a manual clock's wall time looks like one.
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;
 
@@ -78,7 +81,7 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
-            Source::Manual(hands) => MANUAL_EPOCH_MS + hands.nanos.load(Ordering::Acquire) / 1_000_000,
+            Source::Manual(hands) => MANUAL_EPOCH_MS + (hands.nanos.load(Ordering::Acquire) - ORIGIN) / 1_000_000,
         }
     }
 }
@@ -87,14 +90,13 @@ impl Clock {
 #[inline]
 fn kernel_nanos() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+    ORIGIN + (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
 #[cfg(not(target_os = "linux"))]
 fn kernel_nanos() -> u64 {
-    static ORIGIN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    // One nanosecond, not zero: a moment before the origin must stay expressible.
-    1 + u64::try_from(ORIGIN.get_or_init(std::time::Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
+    static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+    ORIGIN + u64::try_from(START.get_or_init(std::time::Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
 }
 
 /// A clock that stands still until a test moves it.
@@ -113,9 +115,9 @@ fn kernel_nanos() -> u64 {
 pub struct ManualClock(Arc<Hands>);
 
 impl ManualClock {
-    /// A clock at one hour after its origin.
+    /// A clock that stands at its origin.
     pub fn new() -> Self {
-        Self(Arc::new(Hands { nanos: AtomicU64::new(3_600_000_000_000) }))
+        Self(Arc::new(Hands { nanos: AtomicU64::new(ORIGIN) }))
     }
 
     /// Moves the clock forward.

@@ -34,7 +34,7 @@ const EVENTS: usize = Event::InvalidationError as usize + 1;
 /// Threads with cells of their own; more threads than this share one more set.
 const OWN_CELLS: usize = 256;
 
-/// Two lines, because the neighbouring line is prefetched with the one that is touched.
+/// On lines of its own, in pairs, because the neighbouring line is prefetched with the one that is touched.
 #[derive(Debug)]
 #[repr(align(128))]
 struct Cells([AtomicU64; EVENTS]);

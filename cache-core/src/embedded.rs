@@ -120,7 +120,8 @@ impl Store {
         let cost = |record: &Bytes| key.len() + record.len() + OVERHEAD;
         let old = self.entries.remove(key);
         self.bytes -= old.as_ref().map_or(0, |old| cost(&old.record));
-        let Some((record, expires)) = value else { return };
+        // What is larger than the whole store is evicted as it comes; nothing else has to go for it.
+        let Some((record, expires)) = value.filter(|(record, _)| cost(record) <= self.max_bytes) else { return };
         let birth = old.map_or_else(
             || {
                 self.births += 1;
@@ -226,7 +227,8 @@ impl RemoteTier for EmbeddedTier {
             let slot = store.slot(&key, now);
             let echo = match &slot {
                 Slot::Held { record, .. } => record.body.echo,
-                _ => Echo::default(),
+                Slot::Absent => continue,
+                Slot::Newer { .. } | Slot::Foreign => Echo::default(),
             };
             let (after, reply) = step(slot, &Command::Invalidate { version: None, retain, echo }, now);
             if let (Slot::Held { record, expires }, Reply::Invalidate(Invalidated::Tombstoned)) = (after, reply) {

@@ -73,12 +73,10 @@ impl Error {
         self.kind
     }
 
-    /// Whether the same call may succeed a moment later without anybody changing anything.
+    /// Whether the same call may succeed a moment later without anybody changing anything. An origin's own error is not:
+    /// only the caller knows whether "no such row" is one.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.kind,
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Refused | ErrorKind::Origin | ErrorKind::Cancelled
-        )
+        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Refused | ErrorKind::Cancelled)
     }
 
     /// The first cause of type `E`, the loader's own error for instance.

@@ -96,6 +96,17 @@ struct Stripe<K, V> {
     changes: u64,
 }
 
+impl<K, V> Stripe<K, V> {
+    /// Takes the flights of a hash off the table, to be dropped outside the lock.
+    fn take_flights(&mut self, hash: u64) -> Vec<Arc<Flight<K, V>>> {
+        let mut gone = Vec::new();
+        while let Ok(entry) = self.flights.find_entry(hash, |flight| flight.ticket.hash == hash) {
+            gone.push(entry.remove().0);
+        }
+        gone
+    }
+}
+
 /// Whose turn it is to load.
 pub(crate) enum Turn<K, V> {
     /// The caller's: it owes the flight a landing.
@@ -162,14 +173,28 @@ impl<K, V> Flights<K, V> {
     /// Poisons a key's tickets and takes its flight out of the table. (Any key of the same 64-bit hash shares its fate,
     /// which costs that key one more load.)
     pub(crate) fn poison(&self, hash: u64) {
-        let mut gone = Vec::new();
         let mut stripe = self.stripe(hash).lock();
         stripe.tickets.iter().filter(|ticket| ticket.hash == hash).for_each(|ticket| ticket.poison());
-        while let Ok(entry) = stripe.flights.find_entry(hash, |flight| flight.ticket.hash == hash) {
-            gone.push(entry.remove().0);
-        }
+        let gone = stripe.take_flights(hash);
         drop(stripe);
         drop(gone);
+    }
+
+    /// As [`poison`](Self::poison), one ticket spared: for who is about to store something newer under it.
+    pub(crate) fn poison_others(&self, spared: &Boarding<K, V>) {
+        let hash = spared.ticket.hash;
+        let mut stripe = self.stripe(hash).lock();
+        let others = stripe.tickets.iter().filter(|ticket| ticket.hash == hash && !Arc::ptr_eq(ticket, &spared.ticket));
+        others.for_each(|ticket| ticket.poison());
+        let gone = stripe.take_flights(hash);
+        drop(stripe);
+        drop(gone);
+    }
+
+    /// Takes a flight off the table that did not land in time, so that the next caller begins another.
+    pub(crate) fn give_up(&self, flight: &Arc<Flight<K, V>>) {
+        flight.ticket.poison();
+        self.take_off_table(flight);
     }
 
     /// Poisons everything.

@@ -36,7 +36,7 @@ impl Tasks {
         F: Future<Output: Send> + Send + 'static,
     {
         let runtime = Handle::try_current()
-            .map_err(|err| Error::new(ErrorKind::Cancelled, "the cache needs a running tokio runtime").with_source(err))?;
+            .map_err(|err| Error::new(ErrorKind::Config, "the cache needs a running tokio runtime").with_source(err))?;
         self.0.count.fetch_add(1, Ordering::AcqRel);
         let departure = Departure(self.0.clone());
         Ok(runtime.spawn(async move {

@@ -11,6 +11,8 @@ use crate::key::RemoteKey;
 use crate::local::{Local, LocalTier, Stamp};
 use crate::remote::{Acquired, Claim, Filled};
 use crate::token::Token;
+use std::borrow::Borrow;
+use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +31,7 @@ tokio::task_local! {
 }
 
 /// A key being loaded, and what it is loaded for.
-struct Chain {
+pub(super) struct Chain {
     cache: usize,
     hash: u64,
     outer: Option<Arc<Chain>>,
@@ -53,6 +55,19 @@ pub(super) fn is_loading<K, V>(flights: &Arc<Flights<K, V>>, hash: u64) -> bool 
     LOADING.try_with(|chain| chain.contains(Arc::as_ptr(flights) as usize, hash)).unwrap_or(false)
 }
 
+/// Runs a future in another task for the sake of the same loads as this one.
+pub(super) async fn on_behalf_of<F: Future>(chain: Option<Arc<Chain>>, future: F) -> F::Output {
+    match chain {
+        Some(chain) => LOADING.scope(chain, future).await,
+        None => future.await,
+    }
+}
+
+/// The same, for the loads of the task that calls this now.
+pub(super) fn on_behalf<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    on_behalf_of(LOADING.try_with(Arc::clone).ok(), future)
+}
+
 /// A load about to run.
 pub(super) struct Job<V> {
     pub(super) loader: Loader<V>,
@@ -66,18 +81,17 @@ enum Before<V> {
     Lease(Token),
     /// L2 is down, or must be left alone: the value goes to L1 only.
     Nothing,
+    /// The same, and this token may hold a lease all the same: the reply was lost.
+    Lost(Token),
 }
 
-/// A flight's end, and the lease that is to be given back behind it.
+/// A flight's end, and what is to be done behind it.
 struct Landing<V> {
     outcome: Outcome<V>,
+    /// A lease to give back.
     release: Option<Token>,
-}
-
-impl<V> From<Outcome<V>> for Landing<V> {
-    fn from(outcome: Outcome<V>) -> Self {
-        Self { outcome, release: None }
-    }
+    /// A loader that was not needed, because L2 had a stale value: for the refresh.
+    refresh: Option<Loader<V>>,
 }
 
 impl<K, V, L> Inner<K, V, L>
@@ -99,7 +113,11 @@ where
                 Ok(answer) => drop(tracing::Span::current().record("tier", tracing::field::debug(answer.tier))),
                 Err(err) => tracing::debug!(kind = ?err.kind(), "the load failed"),
             }
+            let key = lead.flight().key.clone();
             lead.land(landing.outcome);
+            if let Some(loader) = landing.refresh {
+                inner.refresh(hash, key.borrow(), Some(loader));
+            }
             // Behind the landing: nobody should wait for an answer because L2 is slow.
             if let (Some(token), Some((l2, key))) = (landing.release, &remote)
                 && let Err(err) = l2.release(key, token).await
@@ -131,36 +149,44 @@ where
             None => Before::Nothing,
         };
         let lease = match before {
-            Before::Answer(answer) => return Ok(answer).into(),
-            Before::Lease(token) => Some(token),
-            Before::Nothing => None,
+            Before::Answer(answer) => {
+                let stale = job.claim == Claim::Vacant && answer.freshness != Freshness::Fresh;
+                return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
+            }
+            Before::Lease(token) => (Some(token), None),
+            Before::Lost(token) => (None, Some(token)),
+            Before::Nothing => (None, None),
         };
+        let (lease, lost) = lease;
         // The start of the load stamps its value: what it reads is no younger than that.
         let began = self.clock.now();
         self.counters.count(Event::Load);
         let left = deadline.saturating_duration_since(Instant::now());
-        let loaded = LOADING.scope(chain, guarded("load", left, Box::pin(async move { (job.loader)().await }))).await;
-        match loaded {
-            Ok(value) => {
+        let version_of = self.version_of;
+        // The version is asked for in here too: it is the user's code, and may panic.
+        let load = async move {
+            let value = (job.loader)().await?;
+            Ok((version_of.map_or(0, |version_of| version_of(&value)), value))
+        };
+        match LOADING.scope(chain, guarded("load", left, Box::pin(load))).await {
+            Ok((version, value)) => {
                 self.backoffs.succeeded(flight.ticket.hash());
-                let (version, life) = (self.version(&value), self.ttl.life());
+                let life = self.ttl.life();
                 let age = self.clock.now().since(began);
                 let (keep, release) = match (lease, remote) {
                     (Some(token), Some((l2, key))) => self.fill(l2, key, token, version, life, age, &value).await,
-                    _ => (true, None),
+                    _ => (true, lost),
                 };
                 if keep {
                     self.keep(flight, &value, self.stamp(began, life, version));
                 }
-                Landing {
-                    outcome: Ok(Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh }),
-                    release,
-                }
+                let answer = Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh };
+                Landing { outcome: Ok(answer), release, refresh: None }
             }
             Err(err) => {
                 self.counters.count(Event::LoadError);
                 self.backoffs.failed(flight.ticket.hash(), self.clock.now());
-                Landing { outcome: self.fall_back(flight, job.last_resort, err), release: lease }
+                Landing { outcome: self.fall_back(flight, job.last_resort, err), release: lease.or(lost), refresh: None }
             }
         }
     }
@@ -221,12 +247,17 @@ where
                     Ok(Acquired::Newer | Acquired::Foreign) => return self.leave_alone(),
                     Err(err) => {
                         self.l2_failed("acquire", &err);
-                        return Before::Nothing;
+                        return Before::Lost(token);
                     }
                 },
             };
             // Another node refreshes already: what there is to serve is being served.
-            if let (Claim::Stale, Some(local)) = (job.claim, &job.last_resort) {
+            if let (Claim::Stale, Some(local)) = (job.claim, &job.last_resort)
+                && self.clock.now() < local.stamp.hard
+                && flight.ticket.is_live()
+            {
+                // Nobody needs to ask again before that load may be done.
+                self.backoffs.hold(flight.ticket.hash(), self.clock.now(), busy.min(LONGEST_PAUSE));
                 let (value, created) = (local.value.clone(), local.stamp.created);
                 return Before::Answer(Answer {
                     value,
@@ -277,8 +308,9 @@ where
                 (false, (refusal == Filled::TooOld).then_some(token))
             }
             Err(err) => {
+                // It may have been refused for good (out of memory): the lease must not stay behind.
                 self.l2_failed("fill", &err);
-                (true, None)
+                (true, Some(token))
             }
         }
     }
@@ -286,7 +318,11 @@ where
     /// Stores in L1, unless the key was invalidated since the flight began.
     fn keep(&self, flight: &Flight<K, V>, value: &V, stamp: Stamp) {
         let ticket = &flight.ticket;
-        self.l1.insert(ticket.hash(), flight.key.clone(), value.clone(), stamp, &|| ticket.is_live());
+        // A value that came meanwhile, by an insert or another node's load, is newer than an answer of L2.
+        let newer = |old: Local<V>| old.stamp.created > stamp.created;
+        if !self.l1.get(ticket.hash(), flight.key.borrow(), self.clock.now()).is_some_and(newer) {
+            self.l1.insert(ticket.hash(), flight.key.clone(), value.clone(), stamp, &|| self.admits(ticket.is_live()));
+        }
     }
 
     /// The last resort of a failed load, or its error.

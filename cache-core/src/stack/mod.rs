@@ -150,6 +150,11 @@ where
         if self.closed.load(Ordering::Acquire) { Err(Error::closed()) } else { Ok(()) }
     }
 
+    /// Whether L1 may take a value whose ticket is in this state.
+    fn admits(&self, ticket_is_live: bool) -> bool {
+        ticket_is_live && !self.closed.load(Ordering::SeqCst)
+    }
+
     fn version(&self, value: &V) -> u64 {
         self.version_of.map_or(0, |version_of| version_of(value))
     }

@@ -14,6 +14,10 @@ use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How much longer than a load may take its callers wait: for L2 before and behind it.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl<K, V, L> TieredCache<K, V, L>
 where
@@ -74,7 +78,7 @@ where
             values.push(match self.inner.look(key) {
                 Looked::Fresh(local) => Some(local.value),
                 Looked::Stale(local) => {
-                    self.inner.refresh(self.inner.stamp_hash(key), key, local.clone(), None);
+                    self.inner.refresh(self.inner.stamp_hash(key), key, None);
                     Some(local.value)
                 }
                 Looked::Miss { hash, .. } => {
@@ -164,7 +168,7 @@ where
         let hash = match looked {
             Looked::Fresh(local) => return ready(Ok(Some(from_l1(local, Freshness::Fresh)))),
             Looked::Stale(local) => {
-                self.refresh(self.stamp_hash(key), key, local.clone(), None);
+                self.refresh(self.stamp_hash(key), key, None);
                 return ready(Ok(Some(from_l1(local, Freshness::Stale { why: Why::Refreshing }))));
             }
             Looked::Miss { hash, .. } => hash,
@@ -179,18 +183,26 @@ where
                 inner.counters.count(Event::L2Miss);
                 inner.l2_failed("get", err);
             })?;
-            Ok(inner.promote(hash, &key, read, &|| boarding.is_live()))
+            let answer = inner.promote(hash, &key, read, &|| inner.admits(boarding.is_live()));
+            if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
+                inner.refresh(hash, key.borrow(), None);
+            }
+            Ok(answer)
         })
     }
 
-    async fn get_missing(&self, keys: &[K], missing: &[(usize, u64)], values: &mut [Option<V>]) {
+    async fn get_missing(self: &Arc<Self>, keys: &[K], missing: &[(usize, u64)], values: &mut [Option<V>]) {
         let Some(l2) = self.l2.as_ref().filter(|_| self.open().is_ok()) else { return };
         let boardings: Vec<_> = missing.iter().map(|(_, hash)| self.flights.ticket(*hash)).collect();
         let remote: Vec<_> = missing.iter().map(|(at, _)| l2.key(&keys[*at])).collect();
         match l2.read_many(&remote, &self.clock).await {
             Ok(reads) => {
                 for ((&(at, hash), boarding), read) in missing.iter().zip(&boardings).zip(reads) {
-                    values[at] = self.promote(hash, &keys[at], read, &|| boarding.is_live()).map(|answer| answer.value);
+                    let answer = self.promote(hash, &keys[at], read, &|| self.admits(boarding.is_live()));
+                    if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
+                        self.refresh(hash, keys[at].borrow(), None);
+                    }
+                    values[at] = answer.map(|answer| answer.value);
                 }
             }
             Err(err) => {
@@ -206,7 +218,10 @@ where
             Read::Value(found, _) if found.is_servable() => {
                 self.counters.count(Event::L2Hit);
                 let stamp = found.stamp(self.clock.now(), self.ttl.l1_limit());
-                self.l1.insert(hash, key.clone(), found.value.clone(), stamp, admit);
+                let newer = |old: Local<V>| old.stamp.created > stamp.created;
+                if !self.l1.get(hash, key.borrow(), self.clock.now()).is_some_and(newer) {
+                    self.l1.insert(hash, key.clone(), found.value.clone(), stamp, admit);
+                }
                 let freshness = if found.is_fresh() {
                     Freshness::Fresh
                 } else {
@@ -234,7 +249,7 @@ where
         let (hash, last_resort) = match looked {
             Looked::Fresh(local) => return ready(Ok(from_l1(local, Freshness::Fresh))),
             Looked::Stale(local) => {
-                self.refresh(self.stamp_hash(key), key, local.clone(), one_off);
+                self.refresh(self.stamp_hash(key), key, one_off);
                 return ready(Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing })));
             }
             Looked::Miss { hash, last_resort } => (hash, last_resort),
@@ -250,24 +265,26 @@ where
         if is_loading(&self.flights, hash) {
             return ready(Err(Error::new(ErrorKind::Recursive, "a loader asked for the key that it is loading")));
         }
+        let Some(loader) = one_off.or_else(|| self.loader_of(key)) else {
+            let text = "load needs an origin: give the builder one, or use get_or_load";
+            return ready(Err(Error::new(ErrorKind::NoOrigin, text)));
+        };
         let flight = match self.flights.join_or_begin(hash, key) {
             Turn::Follow(flight) => {
                 self.counters.count(Event::Coalesced);
                 flight
             }
             Turn::Lead(lead) => {
-                // Another flight may have landed since this call looked into L1: its value is there, and fresh.
-                if let Some(local) = self.l1.get(hash, key, now).filter(|local| now < local.stamp.soft) {
+                // Once more, now under the ticket: another flight may have landed since this call looked into L1, and an
+                // invalidation may have taken away what was there, which is then no last resort.
+                let now = self.clock.now();
+                let last_resort = self.l1.get(hash, key, now);
+                if let Some(local) = last_resort.as_ref().filter(|local| now < local.stamp.soft) {
                     self.counters.count(Event::Coalesced);
-                    let answer = from_l1(local, Freshness::Fresh);
+                    let answer = from_l1(local.clone(), Freshness::Fresh);
                     lead.land(Ok(answer.clone()));
                     return ready(Ok(answer));
                 }
-                let Some(loader) = one_off.or_else(|| self.loader_of(key)) else {
-                    let err = Error::new(ErrorKind::NoOrigin, "load needs an origin: give the builder one, or use get_or_load");
-                    lead.land(Err(err.clone()));
-                    return ready(Err(err));
-                };
                 let flight = lead.flight().clone();
                 if let Err(err) = self.take_off(lead, Job { loader, claim: Claim::Vacant, last_resort }) {
                     return ready(Err(err));
@@ -275,16 +292,17 @@ where
                 flight
             }
         };
-        let (inner, key) = (self.clone(), key.to_owned());
+        let inner = self.clone();
         Box::pin(async move {
-            let answer = flight.wait().await?;
-            // What L2 had was stale: everybody has an answer, and one refresh runs behind.
-            if let (Tier::L2, Freshness::Stale { why: Why::Refreshing }) = (answer.tier, answer.freshness) {
+            // The flight bounds itself; this is for a leader whose runtime has stopped or whose loader blocks its thread.
+            let Ok(outcome) = tokio::time::timeout(inner.load_timeout + GRACE, flight.wait()).await else {
+                inner.flights.give_up(&flight);
+                return Err(Error::new(ErrorKind::Timeout, "the load did not end within its time"));
+            };
+            if let Ok(Answer { tier: Tier::L2, freshness: Freshness::Stale { .. }, .. }) = &outcome {
                 inner.counters.count(Event::Stale);
-                let stamp = crate::local::Stamp { created: answer.created, ..Default::default() };
-                inner.refresh(hash, key.borrow(), Local { value: answer.value.clone(), stamp }, None);
             }
-            Ok(answer)
+            outcome
         })
     }
 
@@ -297,17 +315,24 @@ where
     }
 
     /// Starts one load behind a stale answer, unless one runs, or the last one failed a moment ago.
-    pub(super) fn refresh<Q>(self: &Arc<Self>, hash: u64, key: &Q, stale: Local<V>, one_off: Option<Loader<V>>)
+    pub(super) fn refresh<Q>(self: &Arc<Self>, hash: u64, key: &Q, one_off: Option<Loader<V>>)
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let idle = self.open().is_ok() && !self.backoffs.holds(hash, self.clock.now());
         let Some(loader) = idle.then(|| one_off.or_else(|| self.loader_of(key))).flatten() else { return };
-        if let Turn::Lead(lead) = self.flights.join_or_begin(hash, key) {
-            self.counters.count(Event::Refresh);
-            // Where it cannot be started there is no runtime, and the stale answer stands.
-            let _ = self.take_off(lead, Job { loader, claim: Claim::Stale, last_resort: Some(stale) });
+        let Turn::Lead(lead) = self.flights.join_or_begin(hash, key) else { return };
+        // As for a load: what the caller saw may have been replaced or invalidated before the ticket was taken.
+        let now = self.clock.now();
+        let last_resort = self.l1.get(hash, key, now);
+        match last_resort {
+            Some(local) if now < local.stamp.soft => lead.land(Ok(from_l1(local, Freshness::Fresh))),
+            last_resort => {
+                self.counters.count(Event::Refresh);
+                // Where it cannot be started there is no runtime, and the stale answer stands.
+                let _ = self.take_off(lead, Job { loader, claim: Claim::Stale, last_resort });
+            }
         }
     }
 }

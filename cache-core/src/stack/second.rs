@@ -8,6 +8,7 @@ use crate::local::Stamp;
 use crate::record::{Body, Flags, Life, Record, Unreadable};
 use crate::remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
 use crate::token::Token;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +81,8 @@ impl<K, V: 'static> Second<K, V> {
             Err(Unreadable::Corrupt | Unreadable::WrongKey) => return Read::Damaged,
             Err(_) => return Read::NotOurs,
         };
-        if record.body.schema > self.schema {
+        // A flag that this version does not know is a later version's doing, like a newer schema.
+        if record.body.schema > self.schema || !record.body.flags.is_known() {
             return Read::NotOurs;
         }
         let leased = record.lease_left(fetched.now);
@@ -89,10 +91,12 @@ impl<K, V: 'static> Second<K, V> {
         if !record.state.has_value() || record.body.schema < self.schema || age >= record.body.life.last {
             return if leased.is_zero() { Read::Nothing } else { Read::Leased(leased) };
         }
-        if record.body.codec != self.codec.id() || !record.body.flags.is_known() {
+        if record.body.codec != self.codec.id() {
             return Read::Damaged;
         }
-        let Ok(value) = self.codec.decode(&record.body.payload) else { return Read::Damaged };
+        // A decoder that panics on these bytes would fail every read of the key; as damage, the next load replaces them.
+        let decoded = catch_unwind(AssertUnwindSafe(|| self.codec.decode(&record.body.payload)));
+        let Ok(Ok(value)) = decoded else { return Read::Damaged };
         let found = Found { value, created: sent.before(age), life: record.body.life, version: record.version, age };
         Read::Value(found, leased)
     }
@@ -108,9 +112,8 @@ impl<K, V: 'static> Second<K, V> {
 
     /// The body of a value's record.
     pub(crate) fn encode(&self, key: &RemoteKey, value: &V, life: Life) -> Result<Body> {
-        let payload = self
-            .codec
-            .encode(value)
+        let payload = catch_unwind(AssertUnwindSafe(|| self.codec.encode(value)))
+            .unwrap_or_else(|_| Err("the codec panicked".into()))
             .map_err(|err| Error::new(ErrorKind::Codec, "the value could not be encoded").with_source(err))?;
         if payload.len() > self.max_value_bytes {
             let text = format!("the encoded value has {} bytes, more than the {} allowed", payload.len(), self.max_value_bytes);

@@ -1,10 +1,12 @@
 //! Writes: insert, write, invalidate, clear, close. Each runs in a task of its own, so that half of one never stands.
 
+use super::lead::on_behalf;
 use super::origin::{BoxFuture, guarded};
 use super::second::Second;
 use super::{Inner, TieredCache};
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
+use crate::flights::Boarding;
 use crate::local::LocalTier;
 use crate::remote::{Acquired, Claim, Filled, PutOutcome};
 use crate::token::Token;
@@ -146,7 +148,9 @@ where
     ///
     /// The tiers of L2 may be shared with other caches and stay open.
     pub async fn close(&self, limit: Duration) -> Closed {
-        self.inner.closed.store(true, Ordering::Release);
+        // Ordering: before the clear, and read by `admits` at the moment a value would become readable: what is stored was
+        // stored before the clear, or is not stored.
+        self.inner.closed.store(true, Ordering::SeqCst);
         self.inner.flights.poison_all();
         self.inner.l1.clear();
         Closed { unfinished: self.inner.tasks.drain(limit).await }
@@ -162,7 +166,7 @@ where
     /// Runs a write to its end, whether or not the caller stays.
     async fn apart<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.open()?;
-        match self.tasks.spawn(write)?.await {
+        match self.tasks.spawn(on_behalf(write))?.await {
             Ok(outcome) => outcome,
             Err(err) if err.is_panic() => Err(Error::new(ErrorKind::Panicked, "a codec or a key of the cache panicked")),
             Err(_) => Err(Error::new(ErrorKind::Cancelled, "the runtime shut down during a write")),
@@ -177,23 +181,39 @@ where
         let boarding = self.flights.ticket(hash);
         let (began, life, version) = (self.clock.now(), self.ttl.life(), self.version(&value));
         let stored = match &self.l2 {
-            Some(l2) => self.store(l2, key, &value, version, life).await,
+            Some(l2) => self.store(l2, key, &value, version, life, &boarding).await,
             None => Ok(()),
         };
+        // A reader may have fetched the older value since the first poison, and may be about to keep it.
+        self.flights.poison_others(&boarding);
         if matches!(&stored, Err(err) if err.kind() == ErrorKind::Refused) {
             self.l1.remove(hash, key, None);
         } else {
-            self.l1.insert(hash, key.clone(), value, self.stamp(began, life, version), &|| boarding.is_live());
+            self.l1.insert(hash, key.clone(), value, self.stamp(began, life, version), &|| self.admits(boarding.is_live()));
         }
         stored
     }
 
-    async fn store(&self, l2: &Second<K, V>, key: &K, value: &V, version: u64, life: crate::record::Life) -> Result<()> {
+    async fn store(
+        &self,
+        l2: &Second<K, V>,
+        key: &K,
+        value: &V,
+        version: u64,
+        life: crate::record::Life,
+        boarding: &Boarding<K, V>,
+    ) -> Result<()> {
         let key = l2.key(key);
         let body = l2.encode(&key, value, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
         let token = Token::unique();
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
         match l2.acquire(&key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
+            // An invalidation that has run since the call began left no lease to lose: its poison tells.
+            Acquired::Granted { .. } if !boarding.is_live() => {
+                let _ = l2.release(&key, token).await;
+                self.counters.count(Event::L2Refused);
+                return refused("the key was invalidated or written meanwhile");
+            }
             Acquired::Granted { .. } => {}
             Acquired::Foreign => {
                 return Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write"));
@@ -201,7 +221,12 @@ where
             Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
             Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
         }
-        match l2.fill(&key, token, version, Duration::ZERO, body).await.inspect_err(|err| self.l2_failed("fill", err))? {
+        let filled = l2.fill(&key, token, version, Duration::ZERO, body).await;
+        if let Err(err) = &filled {
+            self.l2_failed("fill", err);
+            let _ = l2.release(&key, token).await;
+        }
+        match filled? {
             Filled::Stored => Ok(()),
             Filled::LeaseLost => {
                 self.counters.count(Event::L2Refused);
@@ -245,11 +270,13 @@ where
                 Err(err)
             }
         };
-        // A reader may have fetched the older value between the first removal and the put.
+        // A reader may have fetched the older value between the first removal and the put, and may be about to keep it.
+        self.flights.poison_others(&boarding);
         self.l1.remove(hash, key, Some(version));
         match put {
             Ok(PutOutcome::Stored) => {
-                self.l1.insert(hash, key.clone(), value.clone(), self.stamp(began, life, version), &|| boarding.is_live());
+                let stamp = self.stamp(began, life, version);
+                self.l1.insert(hash, key.clone(), value.clone(), stamp, &|| self.admits(boarding.is_live()));
                 Ok(value)
             }
             Ok(PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
@@ -258,6 +285,7 @@ where
                 "written to the origin, but L2 holds something under this key that is not ours",
             )),
             Err(err) => {
+                self.l2_failed("put", &err);
                 // A value that L2 cannot take (too large, out of memory) must at least not leave the older one behind.
                 tracing::debug!(cache = %self.name, kind = ?err.kind(), "L2 did not take the value; it is invalidated instead");
                 self.invalidate(key, Some(version)).await.map_err(untold)?;

@@ -24,8 +24,12 @@ pub enum Chaos {
     ReplyLost,
     /// Holds them until the chaos changes, then passes them on.
     Held,
-    /// Holds invalidations, puts and clears, and passes everything else on.
+    /// Holds whatever changes the store, and passes reads on.
     HeldWrites,
+    /// Both: holds whatever changes the store, and the answers of reads.
+    HeldWritesAndAnswers,
+    /// Passes a call of this verb on and then fails it: its reply was lost. Passes everything else on.
+    ReplyLostOf(&'static str),
     /// Passes reads on and holds their answers until the chaos changes: what comes then is old.
     HeldAnswers,
 }
@@ -34,13 +38,13 @@ impl Chaos {
     fn holds(self, verb: &str) -> bool {
         match self {
             Self::Held => true,
-            Self::HeldWrites => matches!(verb, "invalidate" | "put" | "clear"),
-            Self::Calm | Self::Down | Self::ReplyLost | Self::HeldAnswers => false,
+            Self::HeldWrites | Self::HeldWritesAndAnswers => !matches!(verb, "get" | "get_many"),
+            Self::Calm | Self::Down | Self::ReplyLost | Self::ReplyLostOf(_) | Self::HeldAnswers => false,
         }
     }
 
     fn holds_answer(self, verb: &str) -> bool {
-        self == Self::HeldAnswers && matches!(verb, "get" | "get_many")
+        matches!(self, Self::HeldAnswers | Self::HeldWritesAndAnswers) && matches!(verb, "get" | "get_many")
     }
 }
 
@@ -96,7 +100,8 @@ impl<T> ChaosTier<T> {
         match now {
             Chaos::Down => Err(lost()),
             Chaos::ReplyLost => call.await.and(Err(lost())),
-            Chaos::Calm | Chaos::Held | Chaos::HeldWrites | Chaos::HeldAnswers => {
+            Chaos::ReplyLostOf(lost_verb) if lost_verb == verb => call.await.and(Err(lost())),
+            _ => {
                 let answer = call.await;
                 chaos.wait_for(|chaos| !chaos.holds_answer(verb)).await.map_err(|_| lost())?;
                 answer
