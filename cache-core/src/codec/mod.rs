@@ -30,7 +30,8 @@ use crate::error::BoxError;
 /// | `Postcard` | **no**: reads garbage without an error; raise [`schema`](crate::Builder::schema) | smallest | |
 /// | `Bincode` | **no**, as `Postcard` | small | unmaintained upstream (RUSTSEC-2025-0141) |
 pub trait Codec<V>: Send + Sync + 'static {
-    /// Names the codec in the record, so that a change of codec reads as a miss. 128 and above are yours.
+    /// Names the codec in the record, so that a change of codec reads as a miss. 128 and above are yours. Raise the
+    /// [`schema`](crate::Builder::schema) with it, or old and new nodes replace each other's values while both run.
     fn id(&self) -> u8;
 
     /// Encodes a value.

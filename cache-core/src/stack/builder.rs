@@ -203,8 +203,9 @@ impl<K, V, L> Builder<K, V, L> {
         self
     }
 
-    /// Declares that every value carries its row's version, which rises with each commit. Then a write stores its value
-    /// instead of invalidating, and a loader that reads a lagging replica cannot bring an older row back.
+    /// Declares that every value carries its row's version, which rises with each commit. Then a write stores its value in
+    /// L2 instead of invalidating, and a loader that reads a lagging replica cannot bring an older row back while L2 can be
+    /// asked and remembers the write (its tombstone stays for a minute). Without L2 a write invalidates.
     pub fn versioned(mut self, version_of: fn(&V) -> u64) -> Self {
         self.version_of = Some(version_of);
         self
@@ -230,7 +231,7 @@ impl<K, V, L> Builder<K, V, L> {
     }
 
     /// How long a load may take from when it is asked for, and a write: at most a minute. Up to half of it may go into
-    /// waiting for another node's load of the key. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    /// waiting for another node's load of the key. Filling L2 comes on top, within that tier's own timeout. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.load_timeout = limit;
         self

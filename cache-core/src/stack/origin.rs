@@ -36,10 +36,7 @@ where
 pub(crate) async fn guarded<T>(what: &'static str, limit: Duration, future: BoxFuture<Result<T, BoxError>>) -> Result<T, Error> {
     match tokio::time::timeout(limit, AssertUnwindSafe(future).catch_unwind()).await {
         Ok(Ok(Ok(value))) => Ok(value),
-        Ok(Ok(Err(source))) => {
-            // A cache behind this cache: its kind says more than "the origin failed".
-            Err(Error::new(ErrorKind::Origin, format!("the {what} failed")).with_source(source))
-        }
+        Ok(Ok(Err(source))) => Err(Error::new(ErrorKind::Origin, format!("the {what} failed")).with_source(source)),
         Ok(Err(panic)) => Err(Error::new(ErrorKind::Panicked, format!("the {what} panicked")).with_source(message(&*panic))),
         Err(_) => Err(Error::new(ErrorKind::Timeout, format!("the {what} took longer than {limit:?}"))),
     }

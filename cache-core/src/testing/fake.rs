@@ -1,4 +1,6 @@
 //! A cache for a service's own tests: everything in a map, nothing expires, failures on demand.
+//!
+//! `write` stores, as that of a versioned cache does; an unversioned one invalidates, and the next read loads.
 
 use crate::answer::{Cached, Freshness, Tier};
 use crate::cache::Cache;
