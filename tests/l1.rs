@@ -324,6 +324,17 @@ async fn a_last_resort_that_was_invalidated_before_the_load_began_is_none() {
 }
 
 #[tokio::test]
+async fn an_insert_that_runs_after_a_close_is_not_kept() {
+    let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
+    let mut insert = std::pin::pin!(cache.insert(&7, 1));
+    // Its task has been started, and gets its first turn behind the close.
+    std::future::poll_fn(|cx| std::task::Poll::Ready(insert.as_mut().poll(cx).is_pending())).await;
+    cache.close(Duration::ZERO).await;
+    let _ = insert.await;
+    assert_eq!(cache.get_local(&7), None);
+}
+
+#[tokio::test]
 async fn a_load_that_lands_after_a_close_is_not_kept() {
     let slow = Slow::new();
     let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
