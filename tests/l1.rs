@@ -309,7 +309,9 @@ async fn a_load_that_landed_between_a_miss_and_its_flight_is_not_run_again() {
 #[tokio::test]
 async fn a_last_resort_that_was_invalidated_before_the_load_began_is_none() {
     let hands = ManualClock::new();
-    let invalidate = |tier: &MemoryTier<u64, u64>, hash, _| drop(tier.remove(hash, &7, None));
+    let invalidate = |tier: &MemoryTier<u64, u64>, hash, _: Moment| {
+        tier.remove(hash, &7, None);
+    };
     // The first look is the insert's own, into an empty tier.
     let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(true), happens: invalidate };
     let tier = Arc::new(tier);

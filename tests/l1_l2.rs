@@ -149,7 +149,7 @@ async fn an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kep
 /// it may, only when the write is done.
 async fn overtaken<V, F>(
     world: &World,
-    verb: &str,
+    verb: &'static str,
     reader: F,
     write: impl Future<Output = cachestack::Result<()>> + Send + 'static,
 ) -> V
@@ -160,7 +160,7 @@ where
     world.l2.set(Chaos::HeldWritesAndAnswers);
     world.l2.take_verbs();
     let write = tokio::spawn(write);
-    until("the write is on its way", || world.l2.take_verbs().iter().any(|sent| *sent == verb)).await;
+    until("the write is on its way", || world.l2.take_verbs().contains(&verb)).await;
     let reader = tokio::spawn(reader);
     until("the answer is on its way", || world.l2.take_verbs().contains(&"get")).await;
     world.l2.set(Chaos::HeldAnswers);
