@@ -326,7 +326,12 @@ where
 
     fn invalidation_failed(&self, verb: &'static str, err: &Error) {
         self.counters.count(Event::InvalidationError);
-        self.l2_failed(verb, err);
+        // What is not ours is an answer, not a failure of L2.
+        if err.kind() == ErrorKind::Foreign {
+            self.counters.count(Event::L2Unreadable);
+        } else {
+            self.l2_failed(verb, err);
+        }
     }
 }
 
