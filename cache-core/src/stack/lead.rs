@@ -31,7 +31,7 @@ tokio::task_local! {
 }
 
 /// A key being loaded, and what it is loaded for.
-pub(super) struct Chain {
+struct Chain {
     cache: usize,
     hash: u64,
     outer: Option<Arc<Chain>>,
@@ -55,17 +55,15 @@ pub(super) fn is_loading<K, V>(flights: &Arc<Flights<K, V>>, hash: u64) -> bool 
     LOADING.try_with(|chain| chain.contains(Arc::as_ptr(flights) as usize, hash)).unwrap_or(false)
 }
 
-/// Runs a future in another task for the sake of the same loads as this one.
-pub(super) async fn on_behalf_of<F: Future>(chain: Option<Arc<Chain>>, future: F) -> F::Output {
-    match chain {
-        Some(chain) => LOADING.scope(chain, future).await,
-        None => future.await,
-    }
-}
-
-/// The same, for the loads of the task that calls this now.
+/// A future for another task that runs for the sake of the same loads as the task that calls this now.
 pub(super) fn on_behalf<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    on_behalf_of(LOADING.try_with(Arc::clone).ok(), future)
+    let chain = LOADING.try_with(Arc::clone).ok();
+    async move {
+        match chain {
+            Some(chain) => LOADING.scope(chain, future).await,
+            None => future.await,
+        }
+    }
 }
 
 /// A load about to run.
@@ -113,9 +111,9 @@ where
                 Ok(answer) => drop(tracing::Span::current().record("tier", tracing::field::debug(answer.tier))),
                 Err(err) => tracing::debug!(kind = ?err.kind(), "the load failed"),
             }
-            let key = lead.flight().key.clone();
+            let refresh = landing.refresh.map(|loader| (lead.flight().key.clone(), loader));
             lead.land(landing.outcome);
-            if let Some(loader) = landing.refresh {
+            if let Some((key, loader)) = refresh {
                 inner.refresh(hash, key.borrow(), Some(loader));
             }
             // Behind the landing: nobody should wait for an answer because L2 is slow.
@@ -148,7 +146,7 @@ where
             }
             None => Before::Nothing,
         };
-        let lease = match before {
+        let (lease, lost) = match before {
             Before::Answer(answer) => {
                 let stale = job.claim == Claim::Vacant && answer.freshness != Freshness::Fresh;
                 return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
@@ -157,7 +155,6 @@ where
             Before::Lost(token) => (None, Some(token)),
             Before::Nothing => (None, None),
         };
-        let (lease, lost) = lease;
         // The start of the load stamps its value: what it reads is no younger than that.
         let began = self.clock.now();
         self.counters.count(Event::Load);

@@ -119,6 +119,12 @@ where
     V: Clone + Send + Sync + 'static,
     L: LocalTier<K, V>,
 {
+    /// Of each key once a call: it serves the table, the flights and the tickets.
+    #[inline]
+    fn hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
     /// The L1 step of every read, counted. Takes no lock and allocates nothing.
     #[inline]
     fn look<Q>(&self, key: &Q) -> Looked<V>
@@ -126,7 +132,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         let now = self.clock.now();
         match self.l1.get(hash, key, now) {
             Some(local) if now < local.stamp.soft => {

@@ -64,7 +64,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let inner = &self.inner;
-        let (hash, now) = (std::hash::BuildHasher::hash_one(&inner.hasher, key), inner.clock.now());
+        let (hash, now) = (inner.hash(key), inner.clock.now());
         let local = inner.l1.get(hash, key, now).filter(|local| now < local.stamp.soft)?;
         inner.counters.count(Event::L1Hit);
         Some(local.value)
@@ -78,7 +78,7 @@ where
             values.push(match self.inner.look(key) {
                 Looked::Fresh(local) => Some(local.value),
                 Looked::Stale(local) => {
-                    self.inner.refresh(self.inner.stamp_hash(key), key, None);
+                    self.inner.refresh(self.inner.hash(key), key, None);
                     Some(local.value)
                 }
                 Looked::Miss { hash, .. } => {
@@ -155,10 +155,6 @@ where
     V: Clone + Send + Sync + 'static,
     L: LocalTier<K, V>,
 {
-    fn stamp_hash<Q: Hash + ?Sized>(&self, key: &Q) -> u64 {
-        std::hash::BuildHasher::hash_one(&self.hasher, key)
-    }
-
     /// All of `get` but a fresh hit. Boxed, so that the caller's future stays small.
     fn get_slow<Q>(self: &Arc<Self>, key: &Q, looked: Looked<V>) -> BoxFuture<Result<Option<Answer<V>>>>
     where
@@ -168,7 +164,7 @@ where
         let hash = match looked {
             Looked::Fresh(local) => return ready(Ok(Some(from_l1(local, Freshness::Fresh)))),
             Looked::Stale(local) => {
-                self.refresh(self.stamp_hash(key), key, None);
+                self.refresh(self.hash(key), key, None);
                 return ready(Ok(Some(from_l1(local, Freshness::Stale { why: Why::Refreshing }))));
             }
             Looked::Miss { hash, .. } => hash,
@@ -249,7 +245,7 @@ where
         let (hash, last_resort) = match looked {
             Looked::Fresh(local) => return ready(Ok(from_l1(local, Freshness::Fresh))),
             Looked::Stale(local) => {
-                self.refresh(self.stamp_hash(key), key, one_off);
+                self.refresh(self.hash(key), key, one_off);
                 return ready(Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing })));
             }
             Looked::Miss { hash, last_resort } => (hash, last_resort),

@@ -12,7 +12,7 @@ use crate::remote::{Acquired, Claim, Filled, PutOutcome};
 use crate::token::Token;
 use std::borrow::Borrow;
 use std::future::Future;
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -175,7 +175,7 @@ where
 
     async fn insert(self: Arc<Self>, key: &K, value: V) -> Result<()> {
         self.counters.count(Event::Insert);
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         // What was loaded before this call must not land on top of it.
         self.flights.poison(hash);
         let boarding = self.flights.ticket(hash);
@@ -258,13 +258,16 @@ where
             self.invalidate(key, version).await.map_err(untold)?;
             return Ok(value);
         };
-        let (hash, version, life) = (self.hasher.hash_one(key), version_of(&value), self.ttl.life());
+        let (hash, version, life) = (self.hash(key), version_of(&value), self.ttl.life());
         let began = self.clock.now();
         self.let_go(hash, key, Some(version));
         let boarding = self.flights.ticket(hash);
         let remote = l2.key(key);
         let put = match l2.encode(&remote, &value, life) {
-            Ok(body) => l2.put(&remote, version, Duration::ZERO, body).await,
+            Ok(body) => {
+                let put = l2.put(&remote, version, Duration::ZERO, body).await;
+                put.inspect_err(|err| self.l2_failed("put", err))
+            }
             Err(err) => {
                 self.counters.count(Event::L2Unstorable);
                 Err(err)
@@ -285,7 +288,6 @@ where
                 "written to the origin, but L2 holds something under this key that is not ours",
             )),
             Err(err) => {
-                self.l2_failed("put", &err);
                 // A value that L2 cannot take (too large, out of memory) must at least not leave the older one behind.
                 tracing::debug!(cache = %self.name, kind = ?err.kind(), "L2 did not take the value; it is invalidated instead");
                 self.invalidate(key, Some(version)).await.map_err(untold)?;
@@ -296,7 +298,7 @@ where
 
     async fn invalidate(&self, key: &K, version: Option<u64>) -> Result<()> {
         self.counters.count(Event::Invalidation);
-        let hash = self.hasher.hash_one(key);
+        let hash = self.hash(key);
         self.let_go(hash, key, version);
         let Some(l2) = &self.l2 else { return Ok(()) };
         let outcome = l2.invalidate(l2.key(key), version).await;
