@@ -51,9 +51,11 @@
 #![forbid(unsafe_code)]
 
 pub use cache_core::*;
-pub use cache_memory::MemoryTier;
 #[cfg(feature = "moka")]
 pub use cache_memory::MokaTier;
+pub use cache_memory::{
+    Cause, Compute, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats, MemoryTier, MemoryTierBuilder, Policy,
+};
 #[cfg(feature = "redis")]
 pub use cache_redis::{RedisTier, RedisTierBuilder};
 #[cfg(feature = "sharding")]

@@ -1,6 +1,6 @@
 //! A hit allocates nothing, and the futures are small.
 
-use cachestack::{Cache as _, EmbeddedTier, Local, LocalTier, MemoryTier, Moment, SharedCache, Stamp, TieredCache};
+use cachestack::{Cache as _, EmbeddedTier, Local, LocalTier, MemoryTier, Moment, Partition, SharedCache, Terms, TieredCache};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Borrow;
 use std::cell::Cell;
@@ -67,33 +67,47 @@ fn cache<L: LocalTier<String, Value>>(l1: L) -> TieredCache<String, Value, L> {
 
 /// A map under a lock, the least a tier can be: what is allocated over it is allocated by the stack.
 #[derive(Default)]
-struct MapTier(RwLock<HashMap<String, Local<Value>>>);
+struct MapTier(RwLock<HashMap<String, (Value, Terms)>>);
 
 impl LocalTier<String, Value> for MapTier {
-    fn get<Q>(&self, _: u64, key: &Q, _: Moment) -> Option<Local<Value>>
+    fn with<Q, F, R>(&self, _: u64, key: &Q, _: Moment, f: F) -> Option<R>
+    where
+        String: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(Local<&Value>) -> R,
+    {
+        let map = self.0.read().unwrap();
+        map.get(key).map(|(value, terms)| f(Local { value, stamp: terms.stamp, suspect: false }))
+    }
+
+    fn terms<Q>(&self, _: u64, key: &Q, _: Moment) -> Option<Terms>
     where
         String: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0.read().unwrap().get(key).cloned()
+        self.0.read().unwrap().get(key).map(|(_, terms)| *terms)
     }
 
-    fn insert(&self, _: u64, key: String, value: Value, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
+    fn insert(&self, _: u64, key: String, value: Value, terms: &Terms, _: Moment, admit: &dyn Fn() -> bool) -> bool {
         let mut map = self.0.write().unwrap();
         let admitted = admit();
         if admitted {
-            map.insert(key, Local { value, stamp });
+            map.insert(key, (value, *terms));
         }
         admitted
     }
 
-    fn remove<Q>(&self, _: u64, key: &Q, _: Option<u64>) -> bool
+    fn remove<Q>(&self, _: u64, key: &Q, _: Option<u64>, bump: &dyn Fn()) -> bool
     where
         String: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.0.write().unwrap().remove(key).is_some()
+        let mut map = self.0.write().unwrap();
+        bump();
+        map.remove(key).is_some()
     }
+
+    fn suspect(&self, _: Partition) {}
 
     fn clear(&self) {
         self.0.write().unwrap().clear();
@@ -136,11 +150,12 @@ fn allocations_of_hits<L: LocalTier<String, Value>>(l1: L) -> Vec<(&'static str,
     let shared: SharedCache<String, Value> = Arc::new(cache.clone());
     let keys: Vec<String> = (0..1_000).map(|key| key.to_string()).collect();
     let none = || async { Ok::<_, io::Error>(Arc::new([0; 128])) };
-    let ways: [(&'static str, Read<'_>); 5] = [
+    let ways: [(&'static str, Read<'_>); 6] = [
         ("load", &|key| now(cache.load(key.as_str())).unwrap()),
         ("get", &|key| now(cache.get(key.as_str())).unwrap()),
         ("get_or_load", &|key| now(cache.get_or_load(key.as_str(), none)).unwrap()),
         ("get_local", &|key| cache.get_local(key.as_str()).unwrap()),
+        ("with_local", &|key| cache.with_local(key.as_str(), Arc::clone).unwrap()),
         ("load through dyn", &|key| now(shared.load(key)).unwrap()),
     ];
     let rounds = |read: Read<'_>| {

@@ -1,11 +1,8 @@
 //! One tier in memory: lives, invalidation during loads, counts, and what the builder refuses.
 
 use cachestack::{
-    Cache as _, ErrorKind, Freshness, Local, LocalTier, ManualClock, MemoryTier, Moment, SharedCache, Stamp, Tier, TieredCache,
-    Ttl, Why,
+    Cache as _, ErrorKind, Freshness, LocalTier, ManualClock, MemoryTier, SharedCache, Stamp, Tier, TieredCache, Ttl, Why,
 };
-use std::borrow::Borrow;
-use std::hash::Hash;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -14,8 +11,11 @@ use std::time::Duration;
 #[path = "support/slow.rs"]
 mod slow;
 mod support;
+#[path = "support/watched.rs"]
+mod watched;
 use slow::Slow;
 use support::until;
+use watched::Watched;
 
 type Cache = TieredCache<u64, u64>;
 
@@ -154,6 +154,31 @@ async fn l1_at_most_bounds_the_stay_in_memory() {
     assert_eq!(cache.load(&1).await.unwrap(), 2);
 }
 
+#[tokio::test]
+async fn a_value_that_nobody_reads_for_its_time_to_idle_is_loaded_again() {
+    let (hands, origin) = (ManualClock::new(), Counting::default());
+    let cache = origin.cache(&hands, Ttl::seconds(100).time_to_idle(seconds(10)));
+    cache.load(&1).await.unwrap();
+    for _ in 0..5 {
+        hands.advance(seconds(6));
+        assert_eq!(cache.load(&1).await.unwrap(), 1);
+    }
+    hands.advance(seconds(10));
+    assert_eq!(cache.load(&1).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_value_read_in_its_place_counts_as_a_hit_while_it_is_fresh() {
+    let (hands, origin) = (ManualClock::new(), Counting::default());
+    let cache = origin.cache(&hands, Ttl::seconds(10).stale_for(seconds(5)));
+    assert_eq!(cache.with_local(&1, |value| *value), None);
+    cache.load(&1).await.unwrap();
+    assert_eq!(cache.with_local(&1, |value| value + 100), Some(101));
+    hands.advance(seconds(12));
+    assert_eq!((cache.with_local(&1, |value| *value), cache.get_local(&1)), (None, None), "stale");
+    assert_eq!((cache.stats().l1.hits, cache.stats().l1.misses), (1, 1), "and what is not a hit is not counted");
+}
+
 /// A load that waits inside the origin while the test does something to its key.
 async fn during_a_load(meddle: impl AsyncFnOnce(&Cache)) -> (Cache, u64) {
     let slow = Slow::new();
@@ -202,127 +227,63 @@ async fn a_read_after_an_invalidation_does_not_join_the_older_load() {
     assert_eq!(cache.get(&7).await, Some(2), "and the older load does not overwrite the newer");
 }
 
-/// A tier in which something happens right after the first look for a key.
-struct JustAfter {
-    inner: MemoryTier<u64, u64>,
-    looked: AtomicBool,
-    happens: fn(&MemoryTier<u64, u64>, u64, Moment),
-}
-
-impl LocalTier<u64, u64> for JustAfter {
-    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<u64>>
-    where
-        u64: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        let found = self.inner.get(hash, key, now);
-        if !self.looked.swap(true, Ordering::SeqCst) {
-            (self.happens)(&self.inner, hash, now);
-        }
-        found
-    }
-
-    fn insert(&self, hash: u64, key: u64, value: u64, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
-        self.inner.insert(hash, key, value, stamp, admit)
-    }
-
-    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
-    where
-        u64: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.inner.remove(hash, key, version)
-    }
-
-    fn clear(&self) {
-        self.inner.clear();
-    }
-
-    fn len(&self) -> u64 {
-        self.inner.len()
-    }
-
-    fn capacity(&self) -> Option<u64> {
-        self.inner.capacity()
-    }
-
-    fn evictions(&self) -> u64 {
-        self.inner.evictions()
-    }
-}
-
-/// A handle on a tier that the test keeps too.
-struct Shared(Arc<JustAfter>);
-
-impl LocalTier<u64, u64> for Shared {
-    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<u64>>
-    where
-        u64: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.0.get(hash, key, now)
-    }
-
-    fn insert(&self, hash: u64, key: u64, value: u64, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
-        self.0.insert(hash, key, value, stamp, admit)
-    }
-
-    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
-    where
-        u64: Borrow<Q>,
-        Q: Hash + Eq + ?Sized,
-    {
-        self.0.remove(hash, key, version)
-    }
-
-    fn clear(&self) {
-        self.0.clear();
-    }
-
-    fn len(&self) -> u64 {
-        self.0.len()
-    }
-
-    fn capacity(&self) -> Option<u64> {
-        self.0.capacity()
-    }
-
-    fn evictions(&self) -> u64 {
-        self.0.evictions()
-    }
-}
-
 #[tokio::test]
 async fn a_load_that_landed_between_a_miss_and_its_flight_is_not_run_again() {
-    let land = |tier: &MemoryTier<u64, u64>, hash, now: Moment| {
+    let tier = Watched::new();
+    let cache = Cache::builder("t").l1(tier.clone()).build().unwrap();
+    tier.after_look(|tier, hash, now| {
         let later = now.after(seconds(60));
-        let stamp = Stamp { created: now, soft: later, hard: later, last: later, version: 0 };
-        tier.insert(hash, 7, 70, stamp, &|| true);
-    };
-    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(false), happens: land };
-    let cache = Cache::builder("t").l1(tier).build().unwrap();
+        let stamp = Stamp { created: now, soft: later, hard: later, last: later };
+        tier.insert(hash, 7, 70, &stamp.into(), now, &|| true);
+    });
     let again = || async { Err::<u64, _>(io::Error::other("loaded again")) };
     assert_eq!(cache.get_or_load(&7, again).await.unwrap(), 70);
     assert_eq!((cache.stats().loads, cache.stats().coalesced), (0, 1));
 }
 
-#[tokio::test]
-async fn a_last_resort_that_was_invalidated_before_the_load_began_is_none() {
-    let hands = ManualClock::new();
-    let invalidate = |tier: &MemoryTier<u64, u64>, hash, _: Moment| {
-        tier.remove(hash, &7, None);
-    };
-    // The first look is the insert's own, into an empty tier.
-    let tier = JustAfter { inner: MemoryTier::new(10), looked: AtomicBool::new(true), happens: invalidate };
-    let tier = Arc::new(tier);
+/// A tier, and a cache over it whose key 7 is past its hard life and before its last.
+async fn with_a_last_resort() -> (Watched, TieredCache<u64, u64, Watched>) {
+    let (hands, tier) = (ManualClock::new(), Watched::new());
     let ttl = Ttl::seconds(10).stale_if_error(seconds(60));
-    let cache = Cache::builder("t").l1(Shared(tier.clone())).ttl(ttl).clock(hands.clock()).build().unwrap();
+    let cache = Cache::builder("t").l1(tier.clone()).ttl(ttl).clock(hands.clock()).build().unwrap();
     cache.insert(&7, 1).await.unwrap();
     hands.advance(seconds(20));
-    tier.looked.store(false, Ordering::SeqCst);
-    let failing = || async { Err::<u64, _>(io::Error::other("down")) };
+    (tier, cache)
+}
+
+async fn failing() -> Result<u64, io::Error> {
+    Err(io::Error::other("down"))
+}
+
+#[tokio::test]
+async fn a_last_resort_that_was_invalidated_before_the_load_began_is_none() {
+    let (tier, cache) = with_a_last_resort().await;
+    tier.after_look(|tier, hash, _| _ = tier.remove(hash, &7, None, &|| ()));
     assert_eq!(cache.get_or_load(&7, failing).await.unwrap_err().kind(), ErrorKind::Origin);
     assert_eq!(tier.len(), 0, "and it does not come back");
+}
+
+/// A load begins between the poison and the removal: it looks into L1 under a live ticket, and the entry is there.
+async fn as_a_load_begins(invalidate: impl AsyncFnOnce(&TieredCache<u64, u64, Watched>)) {
+    let (tier, cache) = with_a_last_resort().await;
+    let (tell, told) = std::sync::mpsc::channel();
+    tier.before_removal({
+        let cache = cache.clone();
+        move || {
+            let mut load = Box::pin(async move { cache.get_or_load(&7, failing).await });
+            assert!(load.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_pending());
+            tell.send(load).unwrap();
+        }
+    });
+    invalidate(&cache).await;
+    assert_eq!(told.recv().unwrap().await.unwrap_err().kind(), ErrorKind::Origin);
+    assert_eq!(cache.stats().stale_if_error, 0);
+}
+
+#[tokio::test]
+async fn a_last_resort_that_is_invalidated_as_the_load_begins_is_none() {
+    as_a_load_begins(async |cache| cache.invalidate(&7).await.unwrap()).await;
+    as_a_load_begins(async |cache| cache.clear().await.unwrap()).await;
 }
 
 #[tokio::test]

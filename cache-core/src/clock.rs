@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A point on a [`Clock`]: nanoseconds since an origin that only that clock knows.
+/// A point on a [`Clock`], in nanoseconds. Moments of different clocks do not compare.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Moment(u64);
 
@@ -12,13 +12,17 @@ impl Moment {
     /// Later than any moment a clock gives.
     pub const NEVER: Self = Self(u64::MAX);
 
+    /// Where clocks begin: 73 years after the first expressible moment, so that a value older than this machine's uptime
+    /// has a moment. A [`ManualClock`] stands here until it is moved; a tier may store times by their distance from it.
+    pub const ORIGIN: Self = Self(1 << 61);
+
     /// A moment from its nanoseconds, as a tier stored them.
-    pub fn from_nanos(nanos: u64) -> Self {
+    pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
 
-    /// Nanoseconds since the clock's origin.
-    pub fn as_nanos(self) -> u64 {
+    /// Its nanoseconds: [`Moment::ORIGIN`] has 2⁶¹.
+    pub const fn as_nanos(self) -> u64 {
         self.0
     }
 
@@ -27,7 +31,7 @@ impl Moment {
         Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
-    /// This much earlier; stops at the clock's origin.
+    /// This much earlier; stops at the first expressible moment.
     pub fn before(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
@@ -58,8 +62,7 @@ struct Hands {
     nanos: AtomicU64,
 }
 
-/// Clocks begin 73 years after the first expressible moment, so that a value older than this machine's uptime has a moment.
-const ORIGIN: u64 = 1 << 61;
+const ORIGIN: u64 = Moment::ORIGIN.as_nanos();
 
 /// 14 November 2023, so that a manual clock's wall time looks like one.
 const MANUAL_EPOCH_MS: u64 = 1_700_000_000_000;

@@ -41,7 +41,7 @@ pub use codec::{Codec, MessagePack};
 pub use embedded::EmbeddedTier;
 pub use error::{BoxError, Error, ErrorKind, Result};
 pub use key::{Echo, Key, KeyParts, Namespace, RemoteKey};
-pub use local::{Local, LocalTier, NoLocal, Stamp};
+pub use local::{Local, LocalTier, NoLocal, Stamp, Terms};
 pub use machine::{Command, Reply, Slot, step};
 pub use partition::{PARTITIONS, Partition};
 pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};

@@ -31,12 +31,13 @@ pub struct Ttl {
     stale_if_error: Option<Duration>,
     jitter: f64,
     l1_at_most: Option<Duration>,
+    idle: Option<Duration>,
 }
 
 impl Ttl {
     /// Fresh for this long. Zero is refused when the cache is built.
     pub fn new(soft: Duration) -> Self {
-        Self { soft, stale_for: Duration::ZERO, stale_if_error: None, jitter: 0.0, l1_at_most: None }
+        Self { soft, stale_for: Duration::ZERO, stale_if_error: None, jitter: 0.0, l1_at_most: None, idle: None }
     }
 
     /// Fresh for so many seconds.
@@ -81,6 +82,16 @@ impl Ttl {
         self
     }
 
+    /// Forget a value in L1 when nobody has read it there for so long, however much of its own life is left; L2 keeps it.
+    /// Default: no limit. At least a millisecond.
+    ///
+    /// For values that are dear to hold and asked for in bursts. The capacity of L1 lets go of what is not read as well,
+    /// but only when something else comes in.
+    pub fn time_to_idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let last = self.stale_if_error.unwrap_or(self.stale_for);
         if self.soft < Duration::from_millis(1) {
@@ -98,6 +109,9 @@ impl Ttl {
         }
         if self.l1_at_most.is_some_and(|limit| limit < Duration::from_millis(1)) {
             return Err(Error::config("l1_at_most is under a millisecond: L1 would never hit; leave the L1 out instead"));
+        }
+        if self.idle.is_some_and(|idle| idle < Duration::from_millis(1)) {
+            return Err(Error::config("time_to_idle is under a millisecond: L1 would never hit; leave the L1 out instead"));
         }
         Ok(())
     }
@@ -118,6 +132,10 @@ impl Ttl {
 
     pub(crate) fn l1_limit(&self) -> Option<Duration> {
         self.l1_at_most
+    }
+
+    pub(crate) fn idle(&self) -> Option<Duration> {
+        self.idle
     }
 }
 
@@ -157,6 +175,7 @@ mod tests {
             (Ttl::seconds(9).jitter(f64::NAN), "jitter"),
             (Ttl::seconds(9).stale_for(Duration::from_secs(9)).stale_if_error(Duration::from_secs(1)), "stale_if_error"),
             (Ttl::seconds(9).l1_at_most(Duration::ZERO), "l1_at_most"),
+            (Ttl::seconds(9).time_to_idle(Duration::ZERO), "time_to_idle"),
         ] {
             let err = ttl.check().unwrap_err();
             assert!(err.to_string().contains(word), "{err}");

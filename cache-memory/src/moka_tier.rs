@@ -5,12 +5,14 @@
 //!
 //! - An entry is inserted *pending*, and shown to readers only after `admit` has been asked. `admit` and the removal in an
 //!   invalidation are a store-buffer pair: each side writes (the entry; the poison), fences, then reads the other's.
-//! - An entry carries the tier's epoch; a clear raises it, so older entries are unreadable at once.
+//! - An entry carries the tier's epoch; a clear raises it, so older entries are unreadable at once. It carries its
+//!   partition's too; a suspicion raises that.
 //! - Moka drops entries under its locks, and a value's `Drop` is the user's code: the eviction listener, which moka calls
 //!   with each entry that leaves, keeps it in the [`Morgue`] until the call is out of moka.
-//! - An entry's end is compared with the cache's own clock; moka's expiry only gives the memory back.
+//! - An entry's end is compared with the cache's own clock, and so is the time since its last read; moka's expiry only gives
+//!   the memory back, at the end.
 
-use cache_core::{Local, LocalTier, Moment, Stamp};
+use cache_core::{Local, LocalTier, Moment, PARTITIONS, Partition, Terms};
 use equivalent::Equivalent;
 use moka::Expiry;
 use moka::notification::RemovalCause;
@@ -28,11 +30,14 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// A first level on [moka](https://docs.rs/moka): TinyLFU, bounded by entries.
 ///
 /// A hit costs what moka's costs, about half a microsecond, and clones the value out. Maintenance runs on callers' threads
-/// now and then, so a single call may take longer, and counts of entries and evictions lag.
+/// now and then, so a single call may take longer, and counts of entries and evictions lag. An entry that was idle for too
+/// long is not read again; its memory comes back at its end or by an eviction.
 pub struct MokaTier<K, V> {
     entries: Cache<Hashed<K>, Arc<Entry<V>>, Passthrough>,
     capacity: u64,
     epoch: AtomicU64,
+    /// How often each partition was suspected.
+    suspicions: Box<[AtomicU64; PARTITIONS]>,
     left: Arc<Morgue<V>>,
 }
 
@@ -103,12 +108,29 @@ impl<V> Morgue<V> {
 
 struct Entry<V> {
     value: V,
-    stamp: Stamp,
+    terms: Terms,
     epoch: u64,
+    suspicion: u64,
+    /// When it was last read, in nanoseconds; kept for entries that can be idle for too long.
+    touched: AtomicU64,
     /// False until `admit` has been asked, and for ever if it said no.
     shown: AtomicBool,
     /// How long moka keeps it.
     keep: Duration,
+}
+
+impl<V> Entry<V> {
+    fn is_over(&self, now: Moment) -> bool {
+        // Ordering: relaxed, here and in `touch`; the time says no more than itself.
+        let idle_since = || Moment::from_nanos(self.touched.load(Ordering::Relaxed));
+        now >= self.terms.stamp.last || self.terms.idle.is_some_and(|idle| now >= idle_since().after(idle))
+    }
+
+    fn touch(&self, now: Moment) {
+        if self.terms.idle.is_some() {
+            self.touched.fetch_max(now.as_nanos(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// A key with the hash that the stack has computed.
@@ -201,17 +223,28 @@ where
             .expire_after(Keep)
             .eviction_listener(move |_, entry, cause| leave.take(entry, cause))
             .build_with_hasher(Passthrough::default());
-        Self { entries, capacity, epoch: AtomicU64::new(0), left }
+        let suspicions = Box::new([const { AtomicU64::new(0) }; PARTITIONS]);
+        Self { entries, capacity, epoch: AtomicU64::new(0), suspicions, left }
     }
 
-    fn lookup<Q>(&self, hash: u64, key: &Q) -> Option<Arc<Entry<V>>>
+    fn lookup<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Arc<Entry<V>>>
     where
         K: Borrow<Q>,
         Q: Eq + ?Sized,
     {
-        let entry = self.entries.get(&Lookup { hash, key })?;
+        let entry = self.entries.get(&Lookup { hash, key });
+        // Moka's maintenance may have run in the lookup.
+        self.left.tidy();
+        entry.filter(|entry| self.is_shown(entry) && !entry.is_over(now))
+    }
+
+    fn is_shown(&self, entry: &Entry<V>) -> bool {
         // Ordering: acquire pairs with the release of `shown` in `insert`.
-        (entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire)).then_some(entry)
+        entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire)
+    }
+
+    fn suspicion(&self, partition: Partition) -> &AtomicU64 {
+        &self.suspicions[usize::from(partition.index())]
     }
 }
 
@@ -220,27 +253,39 @@ where
     K: Hash + Eq + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
-    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    fn with<Q, F, R>(&self, hash: u64, key: &Q, now: Moment, f: F) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(Local<&V>) -> R,
+    {
+        let entry = self.lookup(hash, key, now)?;
+        entry.touch(now);
+        // Ordering: acquire pairs with `suspect`: who has seen that it was called sees that the entry is suspect.
+        let suspect = entry.suspicion != self.suspicion(entry.terms.partition).load(Ordering::Acquire);
+        Some(f(Local { value: &entry.value, stamp: entry.terms.stamp, suspect }))
+    }
+
+    fn terms<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Terms>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let entry = self.lookup(hash, key);
-        // Moka's maintenance may have run in the lookup.
-        self.left.tidy();
-        let entry = entry?;
-        (now < entry.stamp.last).then(|| Local { value: entry.value.clone(), stamp: entry.stamp })
+        self.lookup(hash, key, now).map(|entry| entry.terms)
     }
 
-    fn insert(&self, hash: u64, key: K, value: V, stamp: Stamp, admit: &dyn Fn() -> bool) -> bool {
+    fn insert(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment, admit: &dyn Fn() -> bool) -> bool {
+        // Before the entry is in the map: what a suspicion comes too late for is in it by then, and suspect.
+        let suspicion = self.suspicion(terms.partition).load(Ordering::SeqCst);
         if !admit() {
             return false;
         }
-        let keep = stamp.last.since(stamp.created).min(LONGEST);
+        let keep = terms.stamp.last.since(now).min(LONGEST);
         // Ordering: the epoch is read before `admit` is asked; a clear poisons before it raises the epoch, so an entry of
         // the new epoch that was made for the old one is not admitted.
         let epoch = self.epoch.load(Ordering::SeqCst);
-        let entry = Arc::new(Entry { value, stamp, epoch, shown: AtomicBool::new(false), keep });
+        let (touched, shown) = (AtomicU64::new(now.as_nanos()), AtomicBool::new(false));
+        let entry = Arc::new(Entry { value, terms: *terms, epoch, suspicion, touched, shown, keep });
         self.entries.insert(Hashed { hash, key }, entry.clone());
         // Ordering: pairs with the fence in `remove`. Of the two sides at least one sees the other: the removal finds the
         // entry, or `admit` finds the poison.
@@ -254,23 +299,28 @@ where
         admitted
     }
 
-    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>) -> bool
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>, bump: &dyn Fn()) -> bool
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        // Ordering: pairs with the fence in `insert`. The caller has poisoned before.
+        bump();
+        // Ordering: pairs with the fence in `insert`. The poison is in the bump, or before.
         fence(Ordering::SeqCst);
         let lookup = Lookup { hash, key };
         if let Some(version) = version {
-            let newer = self.entries.get(&lookup).is_some_and(|entry| entry.stamp.version >= version);
+            let newer = self.entries.get(&lookup).is_some_and(|entry| entry.terms.version >= version);
             if newer {
                 return false;
             }
         }
         let removed = self.entries.remove(&lookup);
         self.left.tidy();
-        removed.is_some_and(|entry| entry.shown.load(Ordering::Acquire) && entry.epoch == self.epoch.load(Ordering::Acquire))
+        removed.is_some_and(|entry| self.is_shown(&entry))
+    }
+
+    fn suspect(&self, partition: Partition) {
+        self.suspicion(partition).fetch_add(1, Ordering::SeqCst);
     }
 
     fn clear(&self) {
@@ -302,7 +352,8 @@ impl<K, V> fmt::Debug for MokaTier<K, V> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cache_core::testing::local_suite;
+    use cache_core::Stamp;
+    use cache_core::testing::{local_reentrancy_suite, local_suite};
 
     #[test]
     fn conforms_to_the_local_tier_suite() {
@@ -311,16 +362,21 @@ mod tests {
         }
     }
 
-    fn stamp() -> Stamp {
-        let last = Moment::from_nanos(u64::MAX);
-        Stamp { created: Moment::from_nanos(0), soft: last, hard: last, last, version: 0 }
+    #[test]
+    fn keys_values_and_readers_may_use_the_tier() {
+        local_reentrancy_suite(Arc::new(MokaTier::new(100)));
+    }
+
+    fn terms() -> Terms {
+        let last = Moment::NEVER;
+        Stamp { created: Moment::ORIGIN, soft: last, hard: last, last }.into()
     }
 
     #[test]
     fn holds_no_more_than_its_capacity_and_counts_who_had_to_go() {
         let tier = MokaTier::new(100);
         for key in 0..10_000_u64 {
-            tier.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key, key, stamp(), &|| true);
+            tier.insert(key.wrapping_mul(0x9E37_79B9_7F4A_7C15), key, key, &terms(), Moment::ORIGIN, &|| true);
         }
         tier.entries.run_pending_tasks();
         assert!(LocalTier::<u64, u64>::len(&tier) <= 100);
@@ -330,7 +386,7 @@ mod tests {
     #[test]
     fn a_life_of_a_thousand_years_does_not_panic() {
         let tier = MokaTier::new(100);
-        assert!(tier.insert(1, 1_u64, 1_u64, stamp(), &|| true));
+        assert!(tier.insert(1, 1_u64, 1_u64, &terms(), Moment::ORIGIN, &|| true));
     }
 
     #[test]
@@ -338,34 +394,9 @@ mod tests {
         let value = Arc::new(());
         let tier = MokaTier::new(100);
         for key in 0..50_u64 {
-            tier.insert(key, key, value.clone(), stamp(), &|| true);
+            tier.insert(key, key, value.clone(), &terms(), Moment::ORIGIN, &|| true);
         }
         drop(tier);
         assert_eq!(Arc::strong_count(&value), 1);
-    }
-
-    /// A value whose drop asks the tier, as a listener or a nested cache might.
-    #[derive(Clone)]
-    struct Reentrant {
-        tier: std::sync::Weak<MokaTier<u64, Reentrant>>,
-    }
-
-    impl Drop for Reentrant {
-        fn drop(&mut self) {
-            if let Some(tier) = self.tier.upgrade() {
-                tier.remove(1, &1, None);
-                tier.get(1, &1, Moment::from_nanos(1));
-            }
-        }
-    }
-
-    #[test]
-    fn a_value_whose_drop_asks_the_tier_does_not_deadlock() {
-        let tier = Arc::new(MokaTier::new(10));
-        for key in 0..1_000_u64 {
-            tier.insert(key, key, Reentrant { tier: Arc::downgrade(&tier) }, stamp(), &|| true);
-        }
-        tier.clear();
-        tier.entries.run_pending_tasks();
     }
 }

@@ -7,21 +7,34 @@ use crate::error::Error;
 
 /// Printed by `--help` and below every complaint about the command line.
 pub(crate) const USAGE: &str = "\
-usage: compare l1 [options]        time of hits and of mixed loads, in process
+usage: compare l1 [options]                        time and memory, in process
+       compare hit-ratio --traces DIR [options]    share of reads that hit, over recorded accesses
 
-options
+options of both
   --json FILE      write the rows there as a JSON array
+  --svg FILE       write a chart there
+  --subject NAME   only this subject; may be repeated
+options of l1
+  --ratios FILE    write the bars and our ratios to the peers there as a JSON array
   --rounds N       samples of each figure, of which the median is taken (default 11; with --quick 3)
   --threads A,B    thread counts to measure (default 1,2)
   --work NAME      only this work; may be repeated
-  --subject NAME   only this subject; may be repeated
-  --quick          short samples: a check that everything runs, not a measurement";
+  --quick          short samples: a check that everything runs, not a measurement
+options of hit-ratio
+  --traces DIR     where NAME.u64.zst lie: zstd of one little-endian u64 key id per access, in order
+  --trace NAME     only this trace; may be repeated";
+
+/// As a sign test's interval is computed, more are as good as infinitely many; and no one waits for them.
+const MOST_ROUNDS: usize = 999;
 
 /// What to measure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Command {
     Help,
     L1,
+    HitRatio,
+    /// One subject's memory, as a child process of `l1`. Not in the usage.
+    Weigh,
 }
 
 /// What to measure, how often, for how long.
@@ -29,12 +42,19 @@ pub(crate) enum Command {
 pub(crate) struct Args {
     pub(crate) command: Command,
     pub(crate) json: Option<PathBuf>,
+    pub(crate) ratios: Option<PathBuf>,
+    pub(crate) svg: Option<PathBuf>,
+    pub(crate) traces: Option<PathBuf>,
     pub(crate) rounds: usize,
     /// Length of one sample of one subject. A quarter of it again is spent untimed before, to bring the subject into the CPU's caches.
     pub(crate) window: Duration,
     pub(crate) threads: Vec<usize>,
+    pub(crate) quick: bool,
+    /// For `weigh`: a cache that evicts.
+    pub(crate) full: bool,
     works: Vec<String>,
     subjects: Vec<String>,
+    trace_names: Vec<String>,
 }
 
 impl Args {
@@ -43,6 +63,8 @@ impl Args {
         let mut words = words.into_iter();
         let command = match words.next().as_deref() {
             Some("l1") => Command::L1,
+            Some("hit-ratio") => Command::HitRatio,
+            Some("weigh") => Command::Weigh,
             Some("-h" | "--help" | "help") => Command::Help,
             Some(other) => return Err(Error::Usage(format!("unknown command `{other}`"))),
             None => return Err(Error::Usage("which command?".into())),
@@ -50,33 +72,47 @@ impl Args {
         let mut args = Self {
             command,
             json: None,
+            ratios: None,
+            svg: None,
+            traces: None,
             rounds: 0,
             window: Duration::from_millis(100),
             threads: vec![1, 2],
+            quick: false,
+            full: false,
             works: Vec::new(),
             subjects: Vec::new(),
+            trace_names: Vec::new(),
         };
         let mut rounds = None;
-        let mut quick = false;
+        let timed = command != Command::HitRatio;
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Error::Usage(format!("{word} needs a value")));
             match word.as_str() {
                 "--json" => args.json = Some(value()?.into()),
-                "--rounds" => rounds = Some(positive("--rounds", &value()?)?),
-                "--threads" => {
+                "--svg" => args.svg = Some(value()?.into()),
+                "--subject" => args.subjects.push(value()?),
+                "--ratios" if timed => args.ratios = Some(value()?.into()),
+                "--rounds" if timed => rounds = Some(positive("--rounds", &value()?)?.min(MOST_ROUNDS)),
+                "--threads" if timed => {
                     args.threads = value()?.split(',').map(|count| positive("--threads", count)).collect::<Result<_, _>>()?;
                 }
-                "--work" => args.works.push(value()?),
-                "--subject" => args.subjects.push(value()?),
-                "--quick" => quick = true,
+                "--work" if timed => args.works.push(value()?),
+                "--quick" if timed => args.quick = true,
+                "--full" if command == Command::Weigh => args.full = true,
+                "--traces" if !timed => args.traces = Some(value()?.into()),
+                "--trace" if !timed => args.trace_names.push(value()?),
                 "-h" | "--help" => args.command = Command::Help,
                 other => return Err(Error::Usage(format!("unknown option `{other}`"))),
             }
         }
-        if quick {
+        if args.command == Command::HitRatio && args.traces.is_none() {
+            return Err(Error::Usage("hit-ratio needs --traces DIR".into()));
+        }
+        if args.quick {
             args.window = Duration::from_millis(10);
         }
-        args.rounds = rounds.unwrap_or(if quick { 3 } else { 11 });
+        args.rounds = rounds.unwrap_or(if args.quick { 3 } else { 11 });
         Ok(args)
     }
 
@@ -90,14 +126,32 @@ impl Args {
         self.subjects.is_empty() || self.subjects.iter().any(|wanted| wanted == name)
     }
 
+    /// Whether this trace was asked for.
+    pub(crate) fn wants_trace(&self, name: &str) -> bool {
+        self.trace_names.is_empty() || self.trace_names.iter().any(|wanted| wanted == name)
+    }
+
+    /// The subject, if one alone was asked for.
+    pub(crate) fn only_subject(&self) -> Option<&str> {
+        if let [name] = &self.subjects[..] { Some(name) } else { None }
+    }
+
+    /// Refuses a `--trace` that no file answers to.
+    pub(crate) fn check_traces(&self, known: &[&str]) -> Result<(), Error> {
+        check("--trace", &self.trace_names, known)
+    }
+
     /// Refuses a `--work` or `--subject` that no name answers to: a misspelt filter would measure nothing and look fine.
     pub(crate) fn check_names(&self, works: &[&str], subjects: &[&str]) -> Result<(), Error> {
-        for (option, wanted, known) in [("--work", &self.works, works), ("--subject", &self.subjects, subjects)] {
-            if let Some(name) = wanted.iter().find(|name| !known.contains(&name.as_str())) {
-                return Err(Error::Usage(format!("{option}: `{name}` is none of {}", known.join(", "))));
-            }
-        }
-        Ok(())
+        check("--work", &self.works, works)?;
+        check("--subject", &self.subjects, subjects)
+    }
+}
+
+fn check(option: &str, wanted: &[String], known: &[&str]) -> Result<(), Error> {
+    match wanted.iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) => Err(Error::Usage(format!("{option}: `{name}` is none of {}", known.join(", ")))),
+        None => Ok(()),
     }
 }
 
@@ -138,7 +192,9 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for line in ["", "l7", "l1 --rounds 0", "l1 --rounds", "l1 --threads 1,x", "l1 --fast"] {
+        let other_commands = ["l1 --traces t", "hit-ratio --traces t --rounds 3", "l1 --full", "hit-ratio"];
+        let nonsense = ["", "l7", "l1 --rounds 0", "l1 --rounds", "l1 --threads 1,x", "l1 --fast"];
+        for line in nonsense.into_iter().chain(other_commands) {
             assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");
         }
         assert!(parse("l1 --work a").unwrap().check_names(&["b"], &[]).is_err());

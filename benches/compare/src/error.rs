@@ -13,6 +13,10 @@ pub(crate) enum Error {
     Write { path: PathBuf, source: io::Error },
     /// The asynchronous runtime could not be started.
     Runtime(io::Error),
+    /// A trace could not be read.
+    Read { path: PathBuf, source: io::Error },
+    /// A process that weighs a subject failed; the text says how.
+    Child(String),
     /// A subject answered with another key's value.
     WrongValue { work: &'static str, subject: &'static str },
     /// A subject missed more often than the work allows, so its time is not that of a hit.
@@ -24,6 +28,8 @@ impl fmt::Display for Error {
         match self {
             Self::Usage(text) => f.write_str(text),
             Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
+            Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
+            Self::Child(text) => write!(f, "cannot weigh: {text}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
             Self::WrongValue { work, subject } => write!(f, "{work}: {subject} returned another key's value"),
             Self::TooManyMisses { work, subject, hit_ratio, least } => {
@@ -36,7 +42,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Write { source, .. } | Self::Runtime(source) => Some(source),
+            Self::Write { source, .. } | Self::Read { source, .. } | Self::Runtime(source) => Some(source),
             _ => None,
         }
     }

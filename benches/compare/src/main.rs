@@ -7,17 +7,24 @@ use crate::args::{Args, Command, USAGE};
 use crate::error::Error;
 
 mod args;
+mod chart;
 mod coarse;
 mod error;
+mod histogram;
+mod hit_ratio;
 mod l1;
 mod machine;
 mod ours;
 mod peers;
 mod pinned;
+mod progress;
+mod ratio;
 mod ready;
 mod report;
 mod rounds;
+mod series;
 mod subject;
+mod ticks;
 mod zipf;
 
 fn main() -> ExitCode {
@@ -44,5 +51,7 @@ fn run(args: &Args) -> Result<(), Error> {
             Ok(())
         }
         Command::L1 => l1::run(args),
+        Command::HitRatio => hit_ratio::run(args),
+        Command::Weigh => l1::weigh(args),
     }
 }

@@ -9,24 +9,31 @@ use serde::Serialize;
 
 use crate::error::Error;
 use crate::rounds::Figure;
+use crate::series::{Series, Unit};
 
 /// One figure of one subject at one work.
 #[derive(Debug, Serialize)]
-pub(crate) struct Row {
-    work: &'static str,
-    threads: usize,
-    subject: &'static str,
-    ns: f64,
-    spread: f64,
+#[serde(untagged)]
+pub(crate) enum Row {
+    Time { work: String, threads: usize, subject: &'static str, ns: f64, spread: f64 },
+    Memory { work: String, subject: &'static str, bytes_per_entry: f64 },
 }
 
 impl Row {
-    pub(crate) fn new(work: &'static str, threads: usize, subject: &'static str, figure: Figure) -> Self {
-        Self { work, threads, subject, ns: rounded(figure.median, 2), spread: rounded(figure.spread, 3) }
+    pub(crate) fn of(series: &Series) -> Self {
+        let Figure { median, spread } = series.figure();
+        let (work, subject) = (series.work.clone(), series.subject);
+        match series.unit {
+            Unit::Nanoseconds => {
+                Self::Time { work, threads: series.threads, subject, ns: rounded(median, 2), spread: rounded(spread, 3) }
+            }
+            Unit::BytesPerEntry => Self::Memory { work, subject, bytes_per_entry: rounded(median, 1) },
+        }
     }
 }
 
-fn rounded(number: f64, digits: i32) -> f64 {
+/// To as many digits as a reader of the file can use.
+pub(crate) fn rounded(number: f64, digits: i32) -> f64 {
     let scale = 10_f64.powi(digits);
     (number * scale).round() / scale
 }
@@ -91,12 +98,21 @@ impl fmt::Display for Table<'_> {
 mod tests {
     use super::*;
 
-    const FIGURE: Figure = Figure { median: 12.3456, spread: 0.0456 };
+    fn series(unit: Unit, samples: &[f64]) -> Series {
+        Series { work: "u64-zipf-ttl".into(), threads: 1, subject: "cachestack", unit, samples: samples.into() }
+    }
 
     #[test]
     fn a_row_has_the_five_fields_that_readers_of_the_file_expect() {
-        let row = Row::new("u64-zipf-ttl", 1, "cachestack", FIGURE);
-        let json = r#"{"work":"u64-zipf-ttl","threads":1,"subject":"cachestack","ns":12.35,"spread":0.046}"#;
+        let row = Row::of(&series(Unit::Nanoseconds, &[12.345_6, 12.345_6 * 1.1, 12.345_6]));
+        let json = r#"{"work":"u64-zipf-ttl","threads":1,"subject":"cachestack","ns":12.35,"spread":0.05}"#;
+        assert_eq!(serde_json::to_string(&row).unwrap(), json);
+    }
+
+    #[test]
+    fn a_row_of_memory_has_bytes_and_no_time() {
+        let row = Row::of(&series(Unit::BytesPerEntry, &[51.23]));
+        let json = r#"{"work":"u64-zipf-ttl","subject":"cachestack","bytes_per_entry":51.2}"#;
         assert_eq!(serde_json::to_string(&row).unwrap(), json);
     }
 
@@ -105,7 +121,8 @@ mod tests {
         let path = std::env::temp_dir().join(format!("compare-rows-{}.json", std::process::id()));
         write_json::<Row>(&path, &[]).unwrap();
         let none: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        write_json(&path, &[Row::new("w", 1, "a", FIGURE), Row::new("w", 2, "a", FIGURE)]).unwrap();
+        let row = || Row::of(&series(Unit::Nanoseconds, &[1.0]));
+        write_json(&path, &[row(), row()]).unwrap();
         let two: Vec<serde_json::Value> = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         fs::remove_file(&path).unwrap();
         assert_eq!((none.len(), two.len()), (0, 2));

@@ -8,7 +8,9 @@ use crate::counters::Event;
 use crate::error::{Error, Result};
 use crate::flights::{Flight, Flights, Lead, Outcome};
 use crate::key::RemoteKey;
-use crate::local::{Local, LocalTier, Stamp};
+use crate::local::{Local, LocalTier, Stamp, Terms};
+use crate::partition::Partition;
+use crate::record::Life;
 use crate::remote::{Acquired, Claim, Filled};
 use crate::token::Token;
 use std::borrow::Borrow;
@@ -68,9 +70,25 @@ pub(super) fn on_behalf<F: Future>(future: F) -> impl Future<Output = F::Output>
 
 /// A load about to run.
 pub(super) struct Job<V> {
-    pub(super) loader: Loader<V>,
-    pub(super) claim: Claim,
-    pub(super) last_resort: Option<Local<V>>,
+    loader: Loader<V>,
+    claim: Claim,
+    last_resort: Option<LastResort<V>>,
+}
+
+/// A value past its soft life, for when the load fails.
+struct LastResort<V> {
+    value: V,
+    stamp: Stamp,
+    /// To keep it on in L1; `None` where it came from there.
+    terms: Option<Terms>,
+}
+
+impl<V> Job<V> {
+    /// A load, and what L1 has of the key.
+    pub(super) fn new(loader: Loader<V>, claim: Claim, last_resort: Option<Local<V>>) -> Self {
+        let last_resort = last_resort.map(|local| LastResort { value: local.value, stamp: local.stamp, terms: None });
+        Self { loader, claim, last_resort }
+    }
 }
 
 /// What L2 had to say before a load.
@@ -175,7 +193,9 @@ where
                     _ => (true, lost),
                 };
                 if keep {
-                    self.keep(flight, &value, self.stamp(began, life, version));
+                    // The token names the load, whether or not L2 took its value.
+                    let (partition, token) = (partition(remote), lease.unwrap_or_default());
+                    self.keep(flight, &value, &self.terms(began, life, partition, version, token));
                 }
                 let answer = Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh };
                 Landing { outcome: Ok(answer), release, refresh: None }
@@ -209,14 +229,14 @@ where
                 }
                 Ok(Read::Value(found, leased)) => {
                     claim = job.claim;
-                    let stamp = found.stamp(self.clock.now(), self.ttl.l1_limit());
+                    let terms = self.terms(found.created, found.life, key.partition(), found.version, found.token);
                     let (serve, fresh) = (claim == Claim::Vacant && found.is_servable(), found.is_fresh());
                     if fresh || serve {
-                        self.keep(flight, &found.value, stamp);
+                        self.keep(flight, &found.value, &terms);
                         let freshness = if fresh { Freshness::Fresh } else { Freshness::Stale { why: Why::Refreshing } };
                         return Before::Answer(Answer { value: found.value, tier: Tier::L2, created: found.created, freshness });
                     }
-                    job.last_resort = Some(Local { value: found.value, stamp });
+                    job.last_resort = Some(LastResort { value: found.value, stamp: terms.stamp, terms: Some(terms) });
                     (!leased.is_zero()).then_some(leased)
                 }
                 Ok(Read::Leased(left)) => Some(left),
@@ -249,13 +269,13 @@ where
                 },
             };
             // Another node refreshes already: what there is to serve is being served.
-            if let (Claim::Stale, Some(local)) = (job.claim, &job.last_resort)
-                && self.clock.now() < local.stamp.hard
+            if let (Claim::Stale, Some(resort)) = (job.claim, &job.last_resort)
+                && self.clock.now() < resort.stamp.hard
                 && flight.ticket.is_live()
             {
                 // Nobody needs to ask again before that load may be done.
                 self.backoffs.hold(flight.ticket.hash(), self.clock.now(), busy.min(LONGEST_PAUSE));
-                let (value, created) = (local.value.clone(), local.stamp.created);
+                let (value, created) = (resort.value.clone(), resort.stamp.created);
                 return Before::Answer(Answer {
                     value,
                     tier: Tier::L2,
@@ -285,7 +305,7 @@ where
         key: &RemoteKey,
         token: Token,
         version: u64,
-        life: crate::record::Life,
+        life: Life,
         age: Duration,
         value: &V,
     ) -> (bool, Option<Token>) {
@@ -313,24 +333,23 @@ where
     }
 
     /// Stores in L1, unless the key was invalidated since the flight began.
-    fn keep(&self, flight: &Flight<K, V>, value: &V, stamp: Stamp) {
+    fn keep(&self, flight: &Flight<K, V>, value: &V, terms: &Terms) {
         let ticket = &flight.ticket;
-        // A value that came meanwhile, by an insert or another node's load, is newer than an answer of L2.
-        let newer = |old: Local<V>| old.stamp.created > stamp.created;
-        if !self.l1.get(ticket.hash(), flight.key.borrow(), self.clock.now()).is_some_and(newer) {
-            self.l1.insert(ticket.hash(), flight.key.clone(), value.clone(), stamp, &|| self.admits(ticket.is_live()));
-        }
+        self.keep_newest(ticket.hash(), &flight.key, value, terms, &|| self.admits(ticket.is_live()));
     }
 
     /// The last resort of a failed load, or its error.
-    fn fall_back(&self, flight: &Flight<K, V>, last_resort: Option<Local<V>>, err: Error) -> Outcome<V> {
+    fn fall_back(&self, flight: &Flight<K, V>, last_resort: Option<LastResort<V>>, err: Error) -> Outcome<V> {
         match last_resort {
-            Some(local) if self.clock.now() < local.stamp.last && flight.ticket.is_live() => {
+            Some(LastResort { value, stamp, terms }) if self.clock.now() < stamp.last && flight.ticket.is_live() => {
                 self.counters.count(Event::StaleIfError);
                 tracing::debug!(kind = ?err.kind(), "the load failed; a stale value is served");
-                // Where it came from L2, the next read finds it here, beside the backoff.
-                self.keep(flight, &local.value, local.stamp);
-                Ok(super::from_l1(local, Freshness::Stale { why: Why::OriginFailed }))
+                // The next read finds it here, beside the backoff.
+                if let Some(terms) = terms {
+                    self.keep(flight, &value, &terms);
+                }
+                let freshness = Freshness::Stale { why: Why::OriginFailed };
+                Ok(Answer { value, tier: Tier::L1, created: stamp.created, freshness })
             }
             _ => Err(err),
         }
@@ -340,4 +359,9 @@ where
         self.counters.count(Event::L2Error);
         tracing::debug!(cache = %self.name, verb, kind = ?err.kind(), "L2 failed");
     }
+}
+
+/// Of the flight's key; without L2 nothing is ever suspected by partition, so the key is not encoded to know it.
+fn partition<K, V>(remote: Option<&(&Second<K, V>, RemoteKey)>) -> Partition {
+    remote.map_or_else(Partition::default, |(_, key)| key.partition())
 }

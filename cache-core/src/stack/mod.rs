@@ -18,9 +18,12 @@ use crate::clock::{Clock, Moment};
 use crate::counters::{Counters, Event};
 use crate::error::{Error, Result};
 use crate::flights::Flights;
-use crate::local::{Local, LocalTier, NoLocal, Stamp};
+use crate::local::{Local, LocalTier, NoLocal, Stamp, Terms};
+use crate::partition::Partition;
+use crate::record::Life;
 use crate::stats::{Stats, Window, snapshot};
 use crate::tasks::Tasks;
+use crate::token::Token;
 use crate::ttl::Ttl;
 use foldhash::quality::RandomState;
 use origin::{Origin, Writer};
@@ -101,9 +104,8 @@ where
     }
 }
 
-/// What L1 says of a key.
-enum Looked<V> {
-    Fresh(Local<V>),
+/// What L1 says of a key that it does not have fresh.
+enum NotFresh<V> {
     /// Past soft, before hard.
     Stale(Local<V>),
     Miss {
@@ -125,30 +127,60 @@ where
         self.hasher.hash_one(key)
     }
 
-    /// The L1 step of every read, counted. Takes no lock and allocates nothing.
+    /// The L1 step of every read, counted: what `fresh` takes from a fresh entry, in its place. Allocates nothing.
+    ///
+    /// A closure and not a [`Local`], so that a hit computes of the stamp only what its caller returns.
     #[inline]
-    fn look<Q>(&self, key: &Q) -> Looked<V>
+    fn look<Q, T>(&self, key: &Q, fresh: impl FnOnce(Local<&V>) -> T) -> Result<T, NotFresh<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
         let now = self.clock.now();
-        match self.l1.get(hash, key, now) {
-            Some(local) if now < local.stamp.soft => {
+        let found =
+            self.l1.with(hash, key, now, |local| if is_fresh(&local, now) { Ok(fresh(local)) } else { Err(not_suspect(local)) });
+        match found {
+            Some(Ok(answer)) => {
                 self.counters.count(Event::L1Hit);
-                Looked::Fresh(local)
+                Ok(answer)
             }
+            Some(Err(stale)) => Err(self.not_fresh(hash, stale, now)),
+            None => Err(self.not_fresh(hash, None, now)),
+        }
+    }
+
+    fn not_fresh(&self, hash: u64, found: Option<Local<V>>, now: Moment) -> NotFresh<V> {
+        match found {
             Some(local) if now < local.stamp.hard => {
                 self.counters.count(Event::L1Hit);
                 self.counters.count(Event::Stale);
-                Looked::Stale(local)
+                NotFresh::Stale(local)
             }
             last_resort => {
                 self.counters.count(Event::L1Miss);
                 self.window.sample(now, &self.counters);
-                Looked::Miss { hash, last_resort }
+                NotFresh::Miss { hash, last_resort }
             }
+        }
+    }
+
+    /// What L1 has of a key that may be answered with, not counted.
+    fn recall<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.l1.with(hash, key, now, not_suspect).flatten()
+    }
+
+    /// Keeps in L1 what came from elsewhere, unless L1 has something newer, an insert's or another load's.
+    fn keep_newest(&self, hash: u64, key: &K, value: &V, terms: &Terms, admit: &dyn Fn() -> bool) {
+        let now = self.clock.now();
+        // What is suspect may have been overtaken by an invalidation, whenever it was made.
+        let newer = |old: Local<&V>| !old.suspect && old.stamp.created > terms.stamp.created;
+        if self.l1.with(hash, key.borrow(), now, newer) != Some(true) {
+            self.l1.insert(hash, key.clone(), value.clone(), terms, now, admit);
         }
     }
 
@@ -165,10 +197,21 @@ where
         self.version_of.map_or(0, |version_of| version_of(value))
     }
 
-    /// The stamp of a value made by a load that began at `created`.
-    fn stamp(&self, created: Moment, life: crate::record::Life, version: u64) -> Stamp {
-        Stamp::new(created, life, version, self.clock.now(), self.ttl.l1_limit())
+    /// The terms of L1 for a value made by a load that began at `created`.
+    fn terms(&self, created: Moment, life: Life, partition: Partition, version: u64, token: Token) -> Terms {
+        let stamp = Stamp::new(created, life, self.clock.now(), self.ttl.l1_limit());
+        Terms { stamp, idle: self.ttl.idle(), partition, version, token }
     }
+}
+
+#[inline]
+fn is_fresh<V>(local: &Local<&V>, now: Moment) -> bool {
+    !local.suspect && now < local.stamp.soft
+}
+
+/// A suspect entry is as good as none, no last resort either, until it can be revalidated against L2 (issue 5).
+fn not_suspect<V: Clone>(local: Local<&V>) -> Option<Local<V>> {
+    (!local.suspect).then(|| local.cloned())
 }
 
 fn from_l1<V>(local: Local<V>, freshness: Freshness) -> Answer<V> {

@@ -3,12 +3,13 @@
 use super::lead::{Job, is_loading};
 use super::origin::{BoxFuture, Loader, loader};
 use super::second::Read;
-use super::{Inner, Looked, TieredCache, from_l1};
+use super::{Inner, NotFresh, TieredCache, from_l1, is_fresh};
 use crate::answer::{Answer, Cached, Freshness, Tier, Why};
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::flights::{Outcome, Turn};
-use crate::local::{Local, LocalTier};
+use crate::local::LocalTier;
+use crate::partition::Partition;
 use crate::remote::Claim;
 use std::borrow::Borrow;
 use std::future::Future;
@@ -34,9 +35,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
-        match self.inner.look(key) {
-            Looked::Fresh(local) => Some(local.value),
-            looked => self.inner.get_slow(key, looked).await.ok().flatten().map(|answer| answer.value),
+        match self.inner.look(key, |local| local.value.clone()) {
+            Ok(value) => Some(value),
+            Err(looked) => self.inner.get_slow(key, looked).await.ok().flatten().map(|answer| answer.value),
         }
     }
 
@@ -50,24 +51,46 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
-        let answer = match self.inner.look(key) {
-            Looked::Fresh(local) => Some(from_l1(local, Freshness::Fresh)),
-            looked => self.inner.get_slow(key, looked).await?,
+        let answer = match self.inner.look(key, |local| from_l1(local.cloned(), Freshness::Fresh)) {
+            Ok(answer) => Some(answer),
+            Err(looked) => self.inner.get_slow(key, looked).await?,
         };
         Ok(answer.map(|answer| answer.into_cached(self.inner.clock.now())))
     }
 
     /// The value if L1 has it fresh: synchronous, and counted only when it hits. For a fast path of your own.
+    #[inline]
     pub fn get_local<Q>(&self, key: &Q) -> Option<V>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.with_local(key, V::clone)
+    }
+
+    /// As [`get_local`](Self::get_local), read in its place instead of taken out by a clone: for values that are dear to
+    /// clone, or an `Arc` whose count many threads would fight over.
+    ///
+    /// `f` may do anything, use the cache included. But memory of removed entries may not come back before it returns: keep
+    /// it short.
+    ///
+    /// ```
+    /// # use cache_core::{LocalTier, TieredCache};
+    /// fn title_length<L: LocalTier<u64, String>>(cache: &TieredCache<u64, String, L>) -> Option<usize> {
+    ///     cache.with_local(&7, |title| title.len())
+    /// }
+    /// ```
+    #[inline]
+    pub fn with_local<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
         let inner = &self.inner;
         let (hash, now) = (inner.hash(key), inner.clock.now());
-        let local = inner.l1.get(hash, key, now).filter(|local| now < local.stamp.soft)?;
+        let read = inner.l1.with(hash, key, now, |local| is_fresh(&local, now).then(|| f(local.value))).flatten()?;
         inner.counters.count(Event::L1Hit);
-        Some(local.value)
+        Some(read)
     }
 
     /// The values of many keys, in their order: L1 first, then one request to L2 for all that L1 lacks.
@@ -75,13 +98,13 @@ where
         let mut values = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
         for (at, key) in keys.iter().enumerate() {
-            values.push(match self.inner.look(key) {
-                Looked::Fresh(local) => Some(local.value),
-                Looked::Stale(local) => {
+            values.push(match self.inner.look(key, |local| local.value.clone()) {
+                Ok(value) => Some(value),
+                Err(NotFresh::Stale(local)) => {
                     self.inner.refresh(self.inner.hash(key), key, None);
                     Some(local.value)
                 }
-                Looked::Miss { hash, .. } => {
+                Err(NotFresh::Miss { hash, .. }) => {
                     missing.push((at, hash));
                     None
                 }
@@ -105,9 +128,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
-        match self.inner.look(key) {
-            Looked::Fresh(local) => Ok(local.value),
-            looked => self.inner.load_slow(key, looked, None).await.map(|answer| answer.value),
+        match self.inner.look(key, |local| local.value.clone()) {
+            Ok(value) => Ok(value),
+            Err(looked) => self.inner.load_slow(key, looked, None).await.map(|answer| answer.value),
         }
     }
 
@@ -120,9 +143,9 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
-        let answer = match self.inner.look(key) {
-            Looked::Fresh(local) => from_l1(local, Freshness::Fresh),
-            looked => self.inner.load_slow(key, looked, None).await?,
+        let answer = match self.inner.look(key, |local| from_l1(local.cloned(), Freshness::Fresh)) {
+            Ok(answer) => answer,
+            Err(looked) => self.inner.load_slow(key, looked, None).await?,
         };
         Ok(answer.into_cached(self.inner.clock.now()))
     }
@@ -142,9 +165,9 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        match self.inner.look(key) {
-            Looked::Fresh(local) => Ok(local.value),
-            looked => self.inner.load_slow(key, looked, Some(loader(load))).await.map(|answer| answer.value),
+        match self.inner.look(key, |local| local.value.clone()) {
+            Ok(value) => Ok(value),
+            Err(looked) => self.inner.load_slow(key, looked, Some(loader(load))).await.map(|answer| answer.value),
         }
     }
 }
@@ -156,18 +179,17 @@ where
     L: LocalTier<K, V>,
 {
     /// All of `get` but a fresh hit. Boxed, so that the caller's future stays small.
-    fn get_slow<Q>(self: &Arc<Self>, key: &Q, looked: Looked<V>) -> BoxFuture<Result<Option<Answer<V>>>>
+    fn get_slow<Q>(self: &Arc<Self>, key: &Q, looked: NotFresh<V>) -> BoxFuture<Result<Option<Answer<V>>>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let hash = match looked {
-            Looked::Fresh(local) => return ready(Ok(Some(from_l1(local, Freshness::Fresh)))),
-            Looked::Stale(local) => {
+            NotFresh::Stale(local) => {
                 self.refresh(self.hash(key), key, None);
                 return ready(Ok(Some(from_l1(local, Freshness::Stale { why: Why::Refreshing }))));
             }
-            Looked::Miss { hash, .. } => hash,
+            NotFresh::Miss { hash, .. } => hash,
         };
         let (inner, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
@@ -175,11 +197,12 @@ where
             let Some(l2) = &inner.l2 else { return Ok(None) };
             // Before the request: an invalidation from here on keeps the answer out of L1.
             let boarding = inner.flights.ticket(hash);
-            let read = l2.read(&l2.key(&key), &inner.clock).await.inspect_err(|err| {
+            let remote = l2.key(&key);
+            let read = l2.read(&remote, &inner.clock).await.inspect_err(|err| {
                 inner.counters.count(Event::L2Miss);
                 inner.l2_failed("get", err);
             })?;
-            let answer = inner.promote(hash, &key, read, &|| inner.admits(boarding.is_live()));
+            let answer = inner.promote(hash, &key, remote.partition(), read, &|| inner.admits(boarding.is_live()));
             if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
                 inner.refresh(hash, key.borrow(), None);
             }
@@ -193,8 +216,9 @@ where
         let remote: Vec<_> = missing.iter().map(|(at, _)| l2.key(&keys[*at])).collect();
         match l2.read_many(&remote, &self.clock).await {
             Ok(reads) => {
-                for ((&(at, hash), boarding), read) in missing.iter().zip(&boardings).zip(reads) {
-                    let answer = self.promote(hash, &keys[at], read, &|| self.admits(boarding.is_live()));
+                for (((&(at, hash), boarding), remote), read) in missing.iter().zip(&boardings).zip(&remote).zip(reads) {
+                    let admit = || self.admits(boarding.is_live());
+                    let answer = self.promote(hash, &keys[at], remote.partition(), read, &admit);
                     if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
                         self.refresh(hash, keys[at].borrow(), None);
                     }
@@ -209,15 +233,12 @@ where
     }
 
     /// Turns a read of L2 into an answer, counted, and keeps it in L1 if `admit` says so.
-    fn promote(&self, hash: u64, key: &K, read: Read<V>, admit: &dyn Fn() -> bool) -> Option<Answer<V>> {
+    fn promote(&self, hash: u64, key: &K, partition: Partition, read: Read<V>, admit: &dyn Fn() -> bool) -> Option<Answer<V>> {
         match read {
             Read::Value(found, _) if found.is_servable() => {
                 self.counters.count(Event::L2Hit);
-                let stamp = found.stamp(self.clock.now(), self.ttl.l1_limit());
-                let newer = |old: Local<V>| old.stamp.created > stamp.created;
-                if !self.l1.get(hash, key.borrow(), self.clock.now()).is_some_and(newer) {
-                    self.l1.insert(hash, key.clone(), found.value.clone(), stamp, admit);
-                }
+                let terms = self.terms(found.created, found.life, partition, found.version, found.token);
+                self.keep_newest(hash, key, &found.value, &terms, admit);
                 let freshness = if found.is_fresh() {
                     Freshness::Fresh
                 } else {
@@ -237,18 +258,17 @@ where
     }
 
     /// All of `load` but a fresh hit. Boxed, so that the caller's future stays small.
-    fn load_slow<Q>(self: &Arc<Self>, key: &Q, looked: Looked<V>, one_off: Option<Loader<V>>) -> BoxFuture<Outcome<V>>
+    fn load_slow<Q>(self: &Arc<Self>, key: &Q, looked: NotFresh<V>, one_off: Option<Loader<V>>) -> BoxFuture<Outcome<V>>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
         let (hash, last_resort) = match looked {
-            Looked::Fresh(local) => return ready(Ok(from_l1(local, Freshness::Fresh))),
-            Looked::Stale(local) => {
+            NotFresh::Stale(local) => {
                 self.refresh(self.hash(key), key, one_off);
                 return ready(Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing })));
             }
-            Looked::Miss { hash, last_resort } => (hash, last_resort),
+            NotFresh::Miss { hash, last_resort } => (hash, last_resort),
         };
         let now = self.clock.now();
         if let Some(local) = last_resort.as_ref().filter(|_| self.backoffs.holds(hash, now)) {
@@ -274,7 +294,7 @@ where
                 // Once more, now under the ticket: another flight may have landed since this call looked into L1, and an
                 // invalidation may have taken away what was there, which is then no last resort.
                 let now = self.clock.now();
-                let last_resort = self.l1.get(hash, key, now);
+                let last_resort = self.recall(hash, key, now);
                 if let Some(local) = last_resort.as_ref().filter(|local| now < local.stamp.soft) {
                     self.counters.count(Event::Coalesced);
                     let answer = from_l1(local.clone(), Freshness::Fresh);
@@ -282,7 +302,7 @@ where
                     return ready(Ok(answer));
                 }
                 let flight = lead.flight().clone();
-                if let Err(err) = self.take_off(lead, Job { loader, claim: Claim::Vacant, last_resort }) {
+                if let Err(err) = self.take_off(lead, Job::new(loader, Claim::Vacant, last_resort)) {
                     return ready(Err(err));
                 }
                 flight
@@ -321,13 +341,12 @@ where
         let Turn::Lead(lead) = self.flights.join_or_begin(hash, key) else { return };
         // As for a load: what the caller saw may have been replaced or invalidated before the ticket was taken.
         let now = self.clock.now();
-        let last_resort = self.l1.get(hash, key, now);
-        match last_resort {
+        match self.recall(hash, key, now) {
             Some(local) if now < local.stamp.soft => lead.land(Ok(from_l1(local, Freshness::Fresh))),
             last_resort => {
                 self.counters.count(Event::Refresh);
                 // Where it cannot be started there is no runtime, and the stale answer stands.
-                let _ = self.take_off(lead, Job { loader, claim: Claim::Stale, last_resort });
+                let _ = self.take_off(lead, Job::new(loader, Claim::Stale, last_resort));
             }
         }
     }

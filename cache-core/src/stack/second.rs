@@ -4,8 +4,7 @@ use crate::clock::{Clock, Moment};
 use crate::codec::Codec;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
-use crate::local::Stamp;
-use crate::record::{Body, Flags, Life, Record, Unreadable};
+use crate::record::{Body, Flags, Life, Record, State, Unreadable};
 use crate::remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
 use crate::token::Token;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,6 +30,8 @@ pub(crate) struct Found<V> {
     pub(crate) created: Moment,
     pub(crate) life: Life,
     pub(crate) version: u64,
+    /// Of the load that made it, unless a refresh's lease stands in its place.
+    pub(crate) token: Token,
     pub(crate) age: Duration,
 }
 
@@ -97,7 +98,8 @@ impl<K, V: 'static> Second<K, V> {
         // A decoder that panics on these bytes would fail every read of the key; as damage, the next load replaces them.
         let decoded = catch_unwind(AssertUnwindSafe(|| self.codec.decode(&record.body.payload)));
         let Ok(Ok(value)) = decoded else { return Read::Damaged };
-        let found = Found { value, created: sent.before(age), life: record.body.life, version: record.version, age };
+        let token = if record.state == State::Value { record.token } else { Token::default() };
+        let found = Found { value, created: sent.before(age), life: record.body.life, version: record.version, token, age };
         Read::Value(found, leased)
     }
 
@@ -127,8 +129,8 @@ impl<K, V: 'static> Second<K, V> {
         self.tier.fill(key, &Fill { token, version, age, body }).await
     }
 
-    pub(crate) async fn put(&self, key: &RemoteKey, version: u64, age: Duration, body: Body) -> Result<PutOutcome> {
-        self.tier.put(key, &Put { token: Token::unique(), version, age, body }, self.retain).await
+    pub(crate) async fn put(&self, key: &RemoteKey, token: Token, version: u64, body: Body) -> Result<PutOutcome> {
+        self.tier.put(key, &Put { token, version, age: Duration::ZERO, body }, self.retain).await
     }
 
     pub(crate) async fn invalidate(&self, key: RemoteKey, version: Option<u64>) -> Result<()> {
@@ -154,9 +156,5 @@ impl<V> Found<V> {
 
     pub(crate) fn is_servable(&self) -> bool {
         self.age < self.life.hard
-    }
-
-    pub(crate) fn stamp(&self, now: Moment, limit: Option<Duration>) -> Stamp {
-        Stamp::new(self.created, self.life, self.version, now, limit)
     }
 }

@@ -7,7 +7,10 @@ use super::{Inner, TieredCache};
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::flights::Boarding;
-use crate::local::LocalTier;
+use crate::key::RemoteKey;
+use crate::local::{LocalTier, Terms};
+use crate::partition::Partition;
+use crate::record::Life;
 use crate::remote::{Acquired, Claim, Filled, PutOutcome};
 use crate::token::Token;
 use std::borrow::Borrow;
@@ -180,16 +183,21 @@ where
         self.flights.poison(hash);
         let boarding = self.flights.ticket(hash);
         let (began, life, version) = (self.clock.now(), self.ttl.life(), self.version(&value));
+        let mut terms = self.terms(began, life, Partition::default(), version, Token::default());
         let stored = match &self.l2 {
-            Some(l2) => self.store(l2, key, &value, version, life, &boarding).await,
+            Some(l2) => {
+                let remote = l2.key(key);
+                (terms.partition, terms.token) = (remote.partition(), Token::unique());
+                self.store(l2, &remote, &value, life, &terms, &boarding).await
+            }
             None => Ok(()),
         };
         // A reader may have fetched the older value since the first poison, and may be about to keep it.
         self.flights.poison_others(&boarding);
         if matches!(&stored, Err(err) if err.kind() == ErrorKind::Refused) {
-            self.l1.remove(hash, key, None);
+            self.l1.remove(hash, key, None, &|| ());
         } else {
-            self.l1.insert(hash, key.clone(), value, self.stamp(began, life, version), &|| self.admits(boarding.is_live()));
+            self.l1.insert(hash, key.clone(), value, &terms, self.clock.now(), &|| self.admits(boarding.is_live()));
         }
         stored
     }
@@ -197,20 +205,18 @@ where
     async fn store(
         &self,
         l2: &Second<K, V>,
-        key: &K,
+        key: &RemoteKey,
         value: &V,
-        version: u64,
-        life: crate::record::Life,
+        life: Life,
+        &Terms { version, token, .. }: &Terms,
         boarding: &Boarding<K, V>,
     ) -> Result<()> {
-        let key = l2.key(key);
-        let body = l2.encode(&key, value, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
-        let token = Token::unique();
+        let body = l2.encode(key, value, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
-        match l2.acquire(&key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
+        match l2.acquire(key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
             // An invalidation that has run since the call began left no lease to lose: its poison tells.
             Acquired::Granted { .. } if !boarding.is_live() => {
-                let _ = l2.release(&key, token).await;
+                let _ = l2.release(key, token).await;
                 self.counters.count(Event::L2Refused);
                 return refused("the key was invalidated or written meanwhile");
             }
@@ -221,10 +227,10 @@ where
             Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
             Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
         }
-        let filled = l2.fill(&key, token, version, Duration::ZERO, body).await;
+        let filled = l2.fill(key, token, version, Duration::ZERO, body).await;
         if let Err(err) = &filled {
             self.l2_failed("fill", err);
-            let _ = l2.release(&key, token).await;
+            let _ = l2.release(key, token).await;
         }
         match filled? {
             Filled::Stored => Ok(()),
@@ -234,7 +240,7 @@ where
             }
             Filled::TooOld => {
                 self.counters.count(Event::L2Refused);
-                let _ = l2.release(&key, token).await;
+                let _ = l2.release(key, token).await;
                 refused("the value is older than what is known of the key")
             }
         }
@@ -262,10 +268,10 @@ where
         let began = self.clock.now();
         self.let_go(hash, key, Some(version));
         let boarding = self.flights.ticket(hash);
-        let remote = l2.key(key);
+        let (remote, token) = (l2.key(key), Token::unique());
         let put = match l2.encode(&remote, &value, life) {
             Ok(body) => {
-                let put = l2.put(&remote, version, Duration::ZERO, body).await;
+                let put = l2.put(&remote, token, version, body).await;
                 put.inspect_err(|err| self.l2_failed("put", err))
             }
             Err(err) => {
@@ -275,11 +281,11 @@ where
         };
         // A reader may have fetched the older value between the first removal and the put, and may be about to keep it.
         self.flights.poison_others(&boarding);
-        self.l1.remove(hash, key, Some(version));
+        self.l1.remove(hash, key, Some(version), &|| ());
         match put {
             Ok(PutOutcome::Stored) => {
-                let stamp = self.stamp(began, life, version);
-                self.l1.insert(hash, key.clone(), value.clone(), stamp, &|| self.admits(boarding.is_live()));
+                let (terms, now) = (self.terms(began, life, remote.partition(), version, token), self.clock.now());
+                self.l1.insert(hash, key.clone(), value.clone(), &terms, now, &|| self.admits(boarding.is_live()));
                 Ok(value)
             }
             Ok(PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
@@ -308,16 +314,22 @@ where
     }
 
     /// Poisons the key's tickets, then removes its entry: in this order, see [`LocalTier::insert`].
+    ///
+    /// Not in the removal's `bump`: to poison takes a lock, and drops keys and values of flights.
     fn let_go(&self, hash: u64, key: &K, version: Option<u64>) {
         self.flights.poison(hash);
-        self.l1.remove(hash, key, version);
+        self.l1.remove(hash, key, version, &|| ());
+        // A flight that began in between may have taken the entry for its last resort.
+        self.flights.poison(hash);
     }
 
     async fn clear(&self) -> Result<()> {
         self.counters.count(Event::Invalidation);
+        // As for a key.
         let let_go = || {
             self.flights.poison_all();
             self.l1.clear();
+            self.flights.poison_all();
         };
         let_go();
         let Some(l2) = &self.l2 else { return Ok(()) };

@@ -2,10 +2,13 @@
 
 mod chaos;
 mod fake;
+mod local_races;
+mod local_reentrancy;
 mod local_suite;
 mod remote_suite;
 
 pub use chaos::{Chaos, ChaosTier};
 pub use fake::FakeCache;
+pub use local_reentrancy::{Meddler, local_reentrancy_suite};
 pub use local_suite::local_suite;
 pub use remote_suite::{Plant, remote_suite};

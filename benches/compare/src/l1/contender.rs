@@ -11,6 +11,7 @@ use crate::subject::{Key, Subject, Value};
 
 use super::script::{Lane, Script, Step};
 use super::tally::Tally;
+use super::under_writer::{self, Pace, UnderWriter};
 
 /// Operations between two looks at the clock: 20 ns in 2,048 operations do not show.
 const BATCH: usize = 2_048;
@@ -24,6 +25,9 @@ pub(crate) trait Contender {
 
     /// Runs the first `threads` lanes at once for about `window`.
     fn sample(&mut self, threads: usize, window: Duration) -> Result<Tally, Error>;
+
+    /// Times every read for about `window` while another thread inserts.
+    fn under_writer(&mut self, pace: Pace, window: Duration) -> Result<UnderWriter, Error>;
 }
 
 /// A subject, the script it follows and where each lane stands in it.
@@ -57,6 +61,14 @@ impl<S: Subject<K, V>, K: Key, V: Value> Entrant<S, K, V> {
         self.filled = Instant::now();
     }
 
+    fn keep_fresh(&mut self) -> Result<(), Error> {
+        if self.script.ttl.is_some() && self.filled.elapsed() > REFILL_AFTER {
+            self.fill();
+            self.check()?;
+        }
+        Ok(())
+    }
+
     fn check(&self) -> Result<(), Error> {
         if !S::STORES {
             return Ok(());
@@ -87,10 +99,7 @@ impl<S: Subject<K, V>, K: Key, V: Value> Contender for Entrant<S, K, V> {
     }
 
     fn sample(&mut self, threads: usize, window: Duration) -> Result<Tally, Error> {
-        if self.script.ttl.is_some() && self.filled.elapsed() > REFILL_AFTER {
-            self.fill();
-            self.check()?;
-        }
+        self.keep_fresh()?;
         let subject = &self.subject;
         let lanes = self.script.lanes.iter().zip(&mut self.cursors).take(threads);
         let tallies = together(lanes, |(lane, cursor), barrier| {
@@ -107,6 +116,13 @@ impl<S: Subject<K, V>, K: Key, V: Value> Contender for Entrant<S, K, V> {
         // Work that a subject has put off, or left to a thread of its own, must not fall into the next one's sample.
         subject.settle();
         Ok(tallies.into_iter().sum())
+    }
+
+    fn under_writer(&mut self, pace: Pace, window: Duration) -> Result<UnderWriter, Error> {
+        self.keep_fresh()?;
+        let outcome = under_writer::run(&self.subject, &self.script.lanes, &mut self.cursors, pace, window);
+        self.subject.settle();
+        Ok(outcome)
     }
 }
 

@@ -1,24 +1,26 @@
-//! `compare l1`: the time of hits and of mixed loads in process, every subject in the same run.
+//! `compare l1`: hits, mixed loads, latency under a writer and memory, in process, every subject in the same run.
 
-use std::io::{IsTerminal, Write, stderr};
-use std::sync::Arc;
+use std::fs;
 
 use crate::args::Args;
 use crate::error::Error;
 use crate::machine::Machine;
-use crate::report::{self, Line, Row, Table};
-use crate::rounds::{Figure, alternate};
-use crate::subject::{Key, Value};
+use crate::report::{self, Row};
+use crate::series::Series;
 
 use self::roster::Roster;
-use self::script::Script;
-use self::tally::Tally;
-use self::work::{Types, WORKS, Work};
+use self::work::{Load, Types, WORKS, Work};
 
+mod bars;
 mod contender;
+mod latency;
+mod memory;
+mod plot;
 mod roster;
 mod script;
 mod tally;
+mod throughput;
+mod under_writer;
 mod work;
 
 /// The subject that ratios are to, when it takes part; else the first that stores anything.
@@ -27,10 +29,9 @@ const BARE_LOOP: &str = "noop";
 
 /// Measures what was asked for, prints a table a work, and writes the rows if a file was named.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let names: Vec<&str> = WORKS.iter().map(|work| work.name).collect();
-    args.check_names(&names, &subject_names())?;
-    if let Some(path) = &args.json {
-        // Now and not after minutes of measuring, if the path is wrong.
+    args.check_names(&work_names(), &subject_names())?;
+    // Now and not after minutes of measuring, if a path is wrong.
+    for path in [&args.json, &args.ratios].into_iter().flatten() {
         report::write_json::<Row>(path, &[])?;
     }
 
@@ -48,96 +49,72 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         println!("more threads than cores: they wait for each other");
     }
 
-    let mut rows = Vec::new();
+    let mut series = Vec::new();
     for work in WORKS.iter().filter(|work| args.wants_work(work.name)) {
-        rows.extend(match work.types {
-            Types::Words => measure(args, work, Roster::words(work))?,
-            Types::Strings => measure(args, work, Roster::strings())?,
-            Types::Tiered => measure(args, work, Roster::tiered())?,
-        });
+        series.extend(measure(args, work)?);
         if let Some(path) = &args.json {
+            let rows: Vec<Row> = series.iter().map(Row::of).collect();
             report::write_json(path, &rows)?;
         }
+    }
+    conclude(args, &series)
+}
+
+/// A child process weighs one subject: see [`memory`].
+pub(crate) fn weigh(args: &Args) -> Result<(), Error> {
+    args.check_names(&work_names(), &subject_names())?;
+    let mut works = WORKS.iter().filter(|work| args.wants_work(work.name) && matches!(work.load, Load::Resident { .. }));
+    works.next().map_or_else(|| Err(Error::Usage("which work?".into())), |work| memory::weigh_one(args, work))
+}
+
+fn measure(args: &Args, work: &Work) -> Result<Vec<Series>, Error> {
+    match (work.load, work.types) {
+        (Load::Resident { .. }, _) => memory::measure(args, work, &subjects(work)),
+        (Load::UnderWriter { .. }, _) => latency::measure(args, work, Roster::words(work)),
+        (_, Types::Words) => throughput::measure(args, work, Roster::words(work)),
+        (_, Types::Strings) => throughput::measure(args, work, Roster::strings()),
+        (_, Types::StringsInPlace) => throughput::measure(args, work, Roster::strings_in_place()),
+        (_, Types::Tiered) => throughput::measure(args, work, Roster::tiered()),
+    }
+}
+
+/// The bars and the chart: what the whole run shows.
+fn conclude(args: &Args, series: &[Series]) -> Result<(), Error> {
+    let verdicts = bars::judge(series);
+    if !verdicts.is_empty() {
+        println!("\nbars: median of the rounds' ratios of {OURS} (its interval at 95 %), and what it may be at most");
+        for verdict in &verdicts {
+            println!("  {verdict}");
+        }
+    }
+    if let Some(path) = &args.ratios {
+        report::write_json(path, &verdicts)?;
+    }
+    if let Some(path) = &args.svg {
+        fs::write(path, plot::hits(series)).map_err(|source| Error::Write { path: path.clone(), source })?;
     }
     Ok(())
 }
 
+fn subjects(work: &Work) -> Vec<(&'static str, &'static str)> {
+    match work.types {
+        Types::Words => Roster::words(work).names_and_notes(),
+        Types::Strings => Roster::strings().names_and_notes(),
+        Types::StringsInPlace => Roster::strings_in_place().names_and_notes(),
+        Types::Tiered => Roster::tiered().names_and_notes(),
+    }
+}
+
+fn work_names() -> Vec<&'static str> {
+    WORKS.iter().map(|work| work.name).collect()
+}
+
 fn subject_names() -> Vec<&'static str> {
     let mut names: Vec<&str> = Vec::new();
-    for work in &WORKS {
-        let of_work = match work.types {
-            Types::Words => Roster::words(work).names(),
-            Types::Strings => Roster::strings().names(),
-            Types::Tiered => Roster::tiered().names(),
-        };
-        for name in of_work {
-            if !names.contains(&name) {
-                names.push(name);
-            }
+    for (name, _) in WORKS.iter().flat_map(subjects) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names
-}
-
-fn measure<K: Key, V: Value>(args: &Args, work: &Work, roster: Roster<K, V>) -> Result<Vec<Row>, Error> {
-    let most_threads = args.threads.iter().copied().max().unwrap_or(1);
-    progress(&format!("{}: filling", work.name));
-    let script = Arc::new(Script::<K>::of(work, most_threads));
-    let mut contenders = roster.build(&script, |name| args.wants_subject(name))?;
-    if contenders.is_empty() {
-        progress("");
-        return Ok(Vec::new());
-    }
-
-    let mut figures = vec![Vec::new(); contenders.len()];
-    let mut tallies = vec![Tally::default(); contenders.len()];
-    for &threads in &args.threads {
-        let mut turn = 0;
-        let turns = args.rounds * contenders.len();
-        let samples = alternate(&mut contenders, args.rounds, |contender| {
-            turn += 1;
-            progress(&format!("{}, {threads} threads: {turn} of {turns}", work.name));
-            contender.sample(threads, args.window)
-        })?;
-        for (index, samples) in samples.iter().enumerate() {
-            figures[index].push(Figure::of(samples.iter().map(Tally::ns_per_op)));
-            tallies[index] += samples.iter().copied().sum();
-        }
-    }
-    progress("");
-
-    let mut lines = Vec::with_capacity(contenders.len());
-    for ((contender, figures), tally) in contenders.iter().zip(figures).zip(tallies) {
-        let (subject, hit_ratio, least) = (contender.name(), tally.hit_ratio(), work.least_hits);
-        if hit_ratio < least {
-            return Err(Error::TooManyMisses { work: work.name, subject, hit_ratio, least });
-        }
-        lines.push(Line { subject, note: contender.note(), figures, hit_ratio });
-    }
-    let reference = reference(&lines);
-    println!("\n{}: {}; ratios to {}", work.name, work.about, reference.map_or("nothing", |line| line.subject));
-    print!("{}", Table { threads: &args.threads, lines: &lines, reference });
-    Ok(rows(work, &args.threads, &lines))
-}
-
-fn reference(lines: &[Line]) -> Option<&Line> {
-    let ours = lines.iter().find(|line| line.subject == OURS);
-    ours.or_else(|| lines.iter().find(|line| line.subject != BARE_LOOP))
-}
-
-fn rows(work: &Work, threads: &[usize], lines: &[Line]) -> Vec<Row> {
-    let of = |line: &Line| {
-        let pairs = threads.iter().zip(&line.figures);
-        pairs.map(|(threads, figure)| Row::new(work.name, *threads, line.subject, *figure)).collect::<Vec<_>>()
-    };
-    lines.iter().flat_map(of).collect()
-}
-
-/// Overwrites one line of the terminal; nothing where there is none.
-fn progress(text: &str) {
-    let mut terminal = stderr();
-    if terminal.is_terminal() {
-        let _ = write!(terminal, "\r\x1b[K{text}");
-        let _ = terminal.flush();
-    }
 }

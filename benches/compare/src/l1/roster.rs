@@ -4,51 +4,72 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::ours::{OursGet, OursLoad, OursLocal, OursTier};
+use crate::ours::{Ours, OursBorrow, OursGet, OursLoad, OursLocal};
 use crate::peers::{
     CachedLru, CachedLruTtl, Cachet, FoyerLru, FoyerS3Fifo, MiniMoka, MokaFuture, MokaSync, MultiTier, Noop, Papaya,
-    PapayaBorrow, QuickCache, QuickCacheCoarse, QuickCacheDeadline, SccHashCache, SeqlockTable, Stretto,
+    PapayaBorrow, QuickCache, QuickCacheCoarse, QuickCacheDeadline, SccHashCache, SccHashCacheBorrow, SeqlockTable, Stretto,
+    StrettoBorrow,
 };
 use crate::subject::{Key, Shared, Subject, Value};
 
 use super::contender::{Contender, Entrant};
+use super::memory::{Stock, Weight, weigh};
 use super::script::Script;
-use super::work::Work;
+use super::work::{Load, Work};
 use super::{BARE_LOOP, OURS};
 
 type Enter<K> = fn(&'static str, &'static str, Arc<Script<K>>) -> Result<Box<dyn Contender>, Error>;
 
-/// Subjects that have been named but not built yet.
+/// A subject that has been named but not built yet.
+struct Candidate<K> {
+    name: &'static str,
+    note: &'static str,
+    enter: Enter<K>,
+    weigh: fn(Stock) -> Option<Weight>,
+}
+
+/// The subjects of a work.
 pub(crate) struct Roster<K, V> {
-    subjects: Vec<(&'static str, &'static str, Enter<K>)>,
+    candidates: Vec<Candidate<K>>,
     value: PhantomData<V>,
 }
 
 impl<K: Key, V: Value> Roster<K, V> {
     fn new() -> Self {
-        Self { subjects: Vec::new(), value: PhantomData }
+        Self { candidates: Vec::new(), value: PhantomData }
     }
 
     fn add<S: Subject<K, V>>(&mut self, name: &'static str, note: &'static str) {
-        self.subjects.push((name, note, |name, note, script| Ok(Box::new(Entrant::<S, K, V>::enter(name, note, script)?))));
+        self.candidates.push(Candidate {
+            name,
+            note,
+            enter: |name, note, script| Ok(Box::new(Entrant::<S, K, V>::enter(name, note, script)?)),
+            weigh: weigh::<S, K, V>,
+        });
     }
 
     /// Builds and fills those that are wanted.
     pub(crate) fn build(self, script: &Arc<Script<K>>, wanted: impl Fn(&str) -> bool) -> Result<Vec<Box<dyn Contender>>, Error> {
-        let subjects = self.subjects.into_iter().filter(|(name, ..)| wanted(name));
-        subjects.map(|(name, note, enter)| enter(name, note, script.clone())).collect()
+        let candidates = self.candidates.into_iter().filter(|candidate| wanted(candidate.name));
+        candidates.map(|candidate| (candidate.enter)(candidate.name, candidate.note, script.clone())).collect()
     }
 
-    pub(crate) fn names(&self) -> Vec<&'static str> {
-        self.subjects.iter().map(|(name, ..)| *name).collect()
+    /// What this subject takes when it is stocked so; nothing where the system does not tell, or there is no such subject.
+    pub(crate) fn weigh(&self, name: &str, stock: Stock) -> Option<Weight> {
+        let candidate = self.candidates.iter().find(|candidate| candidate.name == name)?;
+        (candidate.weigh)(stock)
+    }
+
+    pub(crate) fn names_and_notes(&self) -> Vec<(&'static str, &'static str)> {
+        self.candidates.iter().map(|candidate| (candidate.name, candidate.note)).collect()
     }
 
     /// The subjects that take any key and value.
     fn add_common(&mut self, expiring: bool, inserts: bool) {
         self.add::<Noop>(BARE_LOOP, "the bare loop");
-        self.add::<OursTier<K, V>>(OURS, "memory tier");
+        self.add::<Ours<K, V>>(OURS, "the tier alone, stats on");
         if expiring && !inserts {
-            self.add::<OursLocal<K, V>>("cachestack-get-local", "stack over the memory tier, stats on");
+            self.add::<OursLocal<K, V>>("cachestack-get-local", "a stack over the tier, stats on");
         }
         self.add::<MokaSync<K, V>>("moka-sync", "");
         self.add::<MokaFuture<K, V>>("moka-future", "");
@@ -77,7 +98,8 @@ impl Roster<u64, u64> {
     pub(crate) fn words(work: &Work) -> Self {
         let mut roster = Self::new();
         roster.add_common(work.ttl.is_some(), work.load.inserts());
-        if !work.load.inserts() {
+        // It has room for what it was made for and no more.
+        if matches!(work.load, Load::Reads { .. } | Load::Hot { .. }) {
             roster.add::<SeqlockTable>("seqlock-floor", "floor: no eviction");
         }
         roster
@@ -89,6 +111,18 @@ impl Roster<String, Shared> {
         let mut roster = Self::new();
         roster.add_common(true, false);
         roster.add::<PapayaBorrow<String, Shared>>("papaya-borrow", "floor: no eviction, no expiry, read in place");
+        roster
+    }
+
+    /// Those that can show a value in place: moka, mini-moka, `quick_cache` and cached only clone it out.
+    pub(crate) fn strings_in_place() -> Self {
+        let mut roster = Self::new();
+        roster.add::<Noop>(BARE_LOOP, "the bare loop");
+        roster.add::<OursBorrow<String, Shared>>(OURS, "the tier alone, stats on");
+        roster.add::<StrettoBorrow<String, Shared>>("stretto", "under a shard's lock; thread of its own");
+        roster.add::<FoyerS3Fifo<String, Shared>>("foyer-s3fifo", "a handle that counts references; no expiry");
+        roster.add::<SccHashCacheBorrow<String, Shared>>("scc-hashcache", "under a bucket's lock; no expiry");
+        roster.add::<PapayaBorrow<String, Shared>>("papaya-borrow", "floor: no eviction, no expiry");
         roster
     }
 

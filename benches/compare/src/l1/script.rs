@@ -51,8 +51,7 @@ impl<K: Key> Script<K> {
         let (fill, lanes) = match work.load {
             Load::Reads { keys } => {
                 let zipf = Zipf::new(keys, EXPONENT);
-                let lane = |rng: &mut Rng| Lane::Reads((0..STEPS).map(|_| K::of(zipf.draw(rng))).collect());
-                ((0..keys).collect(), seeded(lanes, lane))
+                ((0..keys).collect(), seeded(lanes, |rng| reads(&zipf, rng)))
             }
             Load::Hot { keys } => {
                 let hot = keys / 2;
@@ -60,18 +59,35 @@ impl<K: Key> Script<K> {
             }
             Load::Mixed { keys, inserts_percent } => {
                 let zipf = Zipf::new(keys, EXPONENT);
-                let step = |rng: &mut Rng| {
-                    let id = zipf.draw(rng);
-                    Step { key: K::of(id), id, insert: rng.u8(..100) < inserts_percent }
-                };
-                let lane = |rng: &mut Rng| Lane::Mixed((0..STEPS).map(|_| step(rng)).collect());
-                let mut rng = Rng::with_seed(0xF111);
-                ((0..MIXED_FILL).map(|_| zipf.draw(&mut rng)).collect(), seeded(lanes, lane))
+                (overflow(&zipf), seeded(lanes, |rng| mixed(&zipf, inserts_percent, rng)))
             }
+            Load::UnderWriter { keys } => {
+                let zipf = Zipf::new(keys, EXPONENT);
+                (overflow(&zipf), vec![reads(&zipf, &mut Rng::with_seed(0)), mixed(&zipf, 100, &mut Rng::with_seed(1))])
+            }
+            Load::Resident { .. } => (Vec::new(), Vec::new()),
         };
         let (capacity, least_hits) = (work.load.capacity(), work.least_hits);
         Self { work: work.name, capacity, ttl: work.ttl, least_hits, fill, lanes }
     }
+}
+
+fn reads<K: Key>(zipf: &Zipf, rng: &mut Rng) -> Lane<K> {
+    Lane::Reads((0..STEPS).map(|_| K::of(zipf.draw(rng))).collect())
+}
+
+fn mixed<K: Key>(zipf: &Zipf, inserts_percent: u8, rng: &mut Rng) -> Lane<K> {
+    let step = |rng: &mut Rng| {
+        let id = zipf.draw(rng);
+        Step { key: K::of(id), id, insert: rng.u8(..100) < inserts_percent }
+    };
+    Lane::Mixed((0..STEPS).map(|_| step(rng)).collect())
+}
+
+/// The fill of a cache that does not hold all keys.
+fn overflow(zipf: &Zipf) -> Vec<u32> {
+    let mut rng = Rng::with_seed(0xF111);
+    (0..MIXED_FILL).map(|_| zipf.draw(&mut rng)).collect()
 }
 
 fn seeded<K>(lanes: usize, lane: impl Fn(&mut Rng) -> Lane<K>) -> Vec<Lane<K>> {
@@ -105,6 +121,13 @@ mod tests {
         let Lane::Mixed(steps) = &script.lanes[0] else { panic!("this work inserts") };
         let share = steps.iter().filter(|step| step.insert).count() as f64 / steps.len() as f64;
         assert!((share - 0.05).abs() < 0.002, "{share}");
+    }
+
+    #[test]
+    fn the_writer_beside_a_timed_reader_only_inserts() {
+        let script = script("u64-latency");
+        let [Lane::Reads(_), Lane::Mixed(steps)] = &script.lanes[..] else { panic!("one reader and one writer") };
+        assert!(steps.iter().all(|step| step.insert));
     }
 
     #[test]

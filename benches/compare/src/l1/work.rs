@@ -22,6 +22,8 @@ pub(crate) enum Types {
     Words,
     /// 24-byte `String` to `Arc<[u8; 128]>`.
     Strings,
+    /// The same keys and values, read in place where the peer can.
+    StringsInPlace,
     /// The same through whole stacks.
     Tiered,
 }
@@ -35,17 +37,22 @@ pub(crate) enum Load {
     Hot { keys: u32 },
     /// Reads and inserts by zipf 0.99 over `keys`, of which a tenth fits. Inserts do not depend on what a read found.
     Mixed { keys: u32, inserts_percent: u8 },
+    /// The same keys, read by one thread whose every call is timed, while another inserts.
+    UnderWriter { keys: u32 },
+    /// No time: the memory that `keys` live entries take, and that a cache of as many takes once it evicts.
+    Resident { keys: u32 },
 }
 
 impl Load {
     pub(crate) fn inserts(self) -> bool {
-        matches!(self, Self::Mixed { .. })
+        matches!(self, Self::Mixed { .. } | Self::UnderWriter { .. })
     }
 
     pub(crate) fn capacity(self) -> usize {
         match self {
             Self::Reads { keys } | Self::Hot { keys } => 2 * keys as usize,
-            Self::Mixed { keys, .. } => keys as usize / 10,
+            Self::Mixed { keys, .. } | Self::UnderWriter { keys } => keys as usize / 10,
+            Self::Resident { keys } => keys as usize,
         }
     }
 }
@@ -57,7 +64,7 @@ const ALL: f64 = 0.95;
 const MOST: f64 = 0.5;
 
 /// In the order in which they are measured.
-pub(crate) const WORKS: [Work; 8] = [
+pub(crate) const WORKS: [Work; 13] = [
     Work {
         name: "u64-zipf",
         about: "u64 to u64, zipf 0.99 over 100,000 resident keys, no TTL",
@@ -83,6 +90,14 @@ pub(crate) const WORKS: [Work; 8] = [
         least_hits: ALL,
     },
     Work {
+        name: "string-zipf-ttl-borrow",
+        about: "String of 24 B to Arc<[u8; 128]> read in place, zipf 0.99 over 100,000 resident keys, TTL 60 s",
+        types: Types::StringsInPlace,
+        load: Load::Reads { keys: RESIDENT },
+        ttl: MINUTE,
+        least_hits: ALL,
+    },
+    Work {
         name: "u64-hot-ttl",
         about: "u64 to u64, one hot key among 100,000, TTL 60 s",
         types: Types::Words,
@@ -94,6 +109,14 @@ pub(crate) const WORKS: [Work; 8] = [
         name: "string-hot-ttl",
         about: "String of 24 B to Arc<[u8; 128]>, one hot key among 100,000, TTL 60 s",
         types: Types::Strings,
+        load: Load::Hot { keys: RESIDENT },
+        ttl: MINUTE,
+        least_hits: ALL,
+    },
+    Work {
+        name: "string-hot-ttl-borrow",
+        about: "String of 24 B to Arc<[u8; 128]> read in place, one hot key among 100,000, TTL 60 s",
+        types: Types::StringsInPlace,
         load: Load::Hot { keys: RESIDENT },
         ttl: MINUTE,
         least_hits: ALL,
@@ -119,6 +142,30 @@ pub(crate) const WORKS: [Work; 8] = [
         about: "a hit in L1 through a whole asynchronous stack, String of 24 B, zipf 0.99 over 1,000 resident keys, TTL 60 s",
         types: Types::Tiered,
         load: Load::Reads { keys: 1_000 },
+        ttl: MINUTE,
+        least_hits: ALL,
+    },
+    Work {
+        name: "u64-latency",
+        about: "u64 to u64, time of each get while one thread inserts, zipf 0.99 over 1,000,000 keys, capacity 10 %, TTL 60 s",
+        types: Types::Words,
+        load: Load::UnderWriter { keys: 1_000_000 },
+        ttl: MINUTE,
+        least_hits: MOST,
+    },
+    Work {
+        name: "u64-memory",
+        about: "u64 to u64, bytes per entry of 1,000,000 live ones, TTL 60 s",
+        types: Types::Words,
+        load: Load::Resident { keys: 1_000_000 },
+        ttl: MINUTE,
+        least_hits: ALL,
+    },
+    Work {
+        name: "string-memory",
+        about: "String of 24 B to Arc<[u8; 128]>, bytes per entry of 1,000,000 live ones, payload included, TTL 60 s",
+        types: Types::Strings,
+        load: Load::Resident { keys: 1_000_000 },
         ttl: MINUTE,
         least_hits: ALL,
     },

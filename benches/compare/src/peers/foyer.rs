@@ -2,48 +2,49 @@
 
 use std::time::Duration;
 
-use foyer_memory::{Cache, CacheBuilder, EvictionConfig, LruConfig, S3FifoConfig};
+use foyer_memory::{Cache, CacheBuilder, EvictionConfig, LfuConfig, LruConfig, S3FifoConfig, SieveConfig};
 
 use crate::subject::{Key, Subject, Value};
 
+/// Its eight shards evict on their own; below this capacity they hold so few entries each that the sharding would be measured.
+const LEAST_SHARDED: usize = 1_024;
+
 fn build<K: Key, V: Value>(capacity: usize, eviction: impl Into<EvictionConfig>) -> Cache<K, V> {
-    CacheBuilder::new(capacity).with_eviction_config(eviction).build()
+    let builder = CacheBuilder::new(capacity).with_eviction_config(eviction);
+    if capacity < LEAST_SHARDED { builder.with_shards(1).build() } else { builder.build() }
 }
 
-/// With S3-FIFO.
-pub(crate) struct FoyerS3Fifo<K: Key, V: Value>(Cache<K, V>);
+/// An adapter a policy: the type is what a roster names.
+macro_rules! foyer {
+    ($($(#[$doc:meta])* $name:ident: $config:ty;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name<K: Key, V: Value>(Cache<K, V>);
 
-impl<K: Key, V: Value> Subject<K, V> for FoyerS3Fifo<K, V> {
-    fn new(capacity: usize, _ttl: Option<Duration>) -> Self {
-        Self(build(capacity, S3FifoConfig::default()))
-    }
+        impl<K: Key, V: Value> Subject<K, V> for $name<K, V> {
+            fn new(capacity: usize, _ttl: Option<Duration>) -> Self {
+                Self(build(capacity, <$config>::default()))
+            }
 
-    #[inline]
-    fn get(&self, key: &K) -> Option<u64> {
-        self.0.get::<K::Lookup>(key.borrow()).map(|entry| entry.value().touch())
-    }
+            #[inline]
+            fn get(&self, key: &K) -> Option<u64> {
+                self.0.get::<K::Lookup>(key.borrow()).map(|entry| entry.value().touch())
+            }
 
-    #[inline]
-    fn insert(&self, key: K, value: V) {
-        self.0.insert(key, value);
-    }
+            #[inline]
+            fn insert(&self, key: K, value: V) {
+                self.0.insert(key, value);
+            }
+        }
+    )*};
 }
 
-/// With LRU.
-pub(crate) struct FoyerLru<K: Key, V: Value>(Cache<K, V>);
-
-impl<K: Key, V: Value> Subject<K, V> for FoyerLru<K, V> {
-    fn new(capacity: usize, _ttl: Option<Duration>) -> Self {
-        Self(build(capacity, LruConfig::default()))
-    }
-
-    #[inline]
-    fn get(&self, key: &K) -> Option<u64> {
-        self.0.get::<K::Lookup>(key.borrow()).map(|entry| entry.value().touch())
-    }
-
-    #[inline]
-    fn insert(&self, key: K, value: V) {
-        self.0.insert(key, value);
-    }
+foyer! {
+    /// With S3-FIFO.
+    FoyerS3Fifo: S3FifoConfig;
+    /// With LRU.
+    FoyerLru: LruConfig;
+    /// With LFU behind a window (`W-TinyLFU`).
+    FoyerLfu: LfuConfig;
+    /// With SIEVE.
+    FoyerSieve: SieveConfig;
 }

@@ -33,6 +33,35 @@ impl<K: Key, V: Value> Subject<K, V> for MokaSync<K, V> {
     }
 }
 
+/// `moka::sync::Cache` with its other policy, LRU.
+#[derive(Debug)]
+pub(crate) struct MokaSyncLru<K: Key, V: Value>(MokaSync<K, V>);
+
+impl<K: Key, V: Value> Subject<K, V> for MokaSyncLru<K, V> {
+    fn new(capacity: usize, ttl: Option<Duration>) -> Self {
+        let policy = moka::policy::EvictionPolicy::lru();
+        let mut builder = moka::sync::Cache::builder().max_capacity(capacity as u64).eviction_policy(policy);
+        if let Some(ttl) = ttl {
+            builder = builder.time_to_live(ttl);
+        }
+        Self(MokaSync(builder.build()))
+    }
+
+    #[inline]
+    fn get(&self, key: &K) -> Option<u64> {
+        self.0.get(key)
+    }
+
+    #[inline]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+}
+
 /// `moka::future::Cache` with its default policy (`TinyLFU`).
 #[derive(Debug)]
 pub(crate) struct MokaFuture<K: Key, V: Value>(moka::future::Cache<K, V>);

@@ -24,3 +24,22 @@ impl<K: Key, V: Value> Subject<K, V> for SccHashCache<K, V> {
         drop(self.0.entry_sync(key).put_entry(value));
     }
 }
+
+/// The same; the value is read in place, under its bucket's lock.
+pub(crate) struct SccHashCacheBorrow<K: Key, V: Value>(SccHashCache<K, V>);
+
+impl<K: Key, V: Value> Subject<K, V> for SccHashCacheBorrow<K, V> {
+    fn new(capacity: usize, ttl: Option<Duration>) -> Self {
+        Self(SccHashCache::new(capacity, ttl))
+    }
+
+    #[inline]
+    fn get(&self, key: &K) -> Option<u64> {
+        self.0.0.read_sync::<K::Lookup, _, _>(key.borrow(), |_, value| value.touch())
+    }
+
+    #[inline]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+}

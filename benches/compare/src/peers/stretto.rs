@@ -35,3 +35,26 @@ impl<K: Key, V: Value> Subject<K, V> for Stretto<K, V> {
         self.cache.wait().expect("its thread runs as long as the cache");
     }
 }
+
+/// The same; the value is read in place, under its shard's lock.
+pub(crate) struct StrettoBorrow<K: Key, V: Value>(Stretto<K, V>);
+
+impl<K: Key, V: Value> Subject<K, V> for StrettoBorrow<K, V> {
+    fn new(capacity: usize, ttl: Option<Duration>) -> Self {
+        Self(Stretto::new(capacity, ttl))
+    }
+
+    #[inline]
+    fn get(&self, key: &K) -> Option<u64> {
+        self.0.cache.get::<K::Lookup>(key.borrow()).map(|entry| entry.value().touch())
+    }
+
+    #[inline]
+    fn insert(&self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+
+    fn settle(&self) {
+        self.0.settle();
+    }
+}

@@ -1,45 +1,12 @@
-//! cachestack itself: its memory tier alone, its stack with that tier, and its stack with a second tier in memory behind it.
+//! The whole stack: over the memory tier alone, and with a second tier in memory behind it.
 
-use std::hash::BuildHasher;
 use std::io;
 use std::time::Duration;
 
-use cachestack::{Clock, Codec, EmbeddedTier, LocalTier, MemoryTier, Moment, Stamp, TieredCache, Ttl};
-use foldhash::quality::RandomState;
+use cachestack::{Codec, EmbeddedTier, MemoryTier, TieredCache, Ttl};
 
 use crate::ready::ready;
 use crate::subject::{Key, Shared, Subject, Value};
-
-/// The memory tier, driven as the stack drives it: one seeded hash and one look at the coarse clock a call. Expiry and eviction are on;
-/// counting hits is the stack's business, see [`OursLocal`].
-pub(crate) struct OursTier<K: Key, V: Value> {
-    tier: MemoryTier<K, V>,
-    hasher: RandomState,
-    clock: Clock,
-    ttl: Option<Duration>,
-}
-
-impl<K: Key, V: Value> Subject<K, V> for OursTier<K, V> {
-    fn new(capacity: usize, ttl: Option<Duration>) -> Self {
-        Self { tier: MemoryTier::new(capacity as u64), hasher: RandomState::default(), clock: Clock::default(), ttl }
-    }
-
-    #[inline]
-    fn get(&self, key: &K) -> Option<u64> {
-        let key: &K::Lookup = key.borrow();
-        let local = self.tier.get(self.hasher.hash_one(key), key, self.clock.now())?;
-        Some(local.value.touch())
-    }
-
-    #[inline]
-    fn insert(&self, key: K, value: V) {
-        let hash = self.hasher.hash_one::<&K::Lookup>(key.borrow());
-        let created = self.clock.now();
-        let end = self.ttl.map_or(Moment::NEVER, |ttl| created.after(ttl));
-        let stamp = Stamp { created, soft: end, hard: end, last: end, version: 0 };
-        self.tier.insert(hash, key, value, stamp, &|| true);
-    }
-}
 
 fn ttl(ttl: Option<Duration>) -> Ttl {
     Ttl::new(ttl.expect("only measured where entries expire"))

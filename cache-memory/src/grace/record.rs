@@ -1,0 +1,181 @@
+//! What each thread tells of itself: in which epoch it entered a region.
+
+use super::{Grace, OUTSIDE, barrier};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr;
+
+/// A thread's record, on lines of its own: two, since CPUs prefetch in pairs. Records are never freed, and pass to another thread when theirs
+/// ends.
+#[repr(align(128))]
+pub(crate) struct Record {
+    /// The epoch of the outermost region its thread is in, or [`OUTSIDE`].
+    state: AtomicU64,
+    taken: AtomicBool,
+    /// Its place in the list; see [`Region::thread`].
+    index: usize,
+    next: *const Record,
+}
+
+// SAFETY: `next` is written once, before the record is published, and points to a record, which lives for ever.
+unsafe impl Send for Record {}
+// SAFETY: as above; the rest is atomic.
+unsafe impl Sync for Record {}
+
+impl Record {
+    /// Whether its thread is in no region that was entered in `past` or before.
+    pub(super) fn has_left(&self, past: u64) -> bool {
+        // Ordering: acquire pairs with the release of the leaving, and of the next entering, after which the thread touches nothing of before.
+        let state = self.state.load(Ordering::Acquire);
+        state == OUTSIDE || state > past
+    }
+}
+
+/// All records, newest first.
+pub(super) struct Records(AtomicPtr<Record>);
+
+impl Records {
+    #[cfg(not(any(loom, shuttle)))]
+    pub(super) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    #[cfg(any(loom, shuttle))]
+    pub(super) fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &'static Record> {
+        // Ordering: acquire pairs with the release in `take`. A record that is pushed later belongs to a thread whose barrier comes later.
+        let mut next: *const Record = self.0.load(Ordering::Acquire);
+        std::iter::from_fn(move || {
+            // SAFETY: null, or a record that was published and lives for ever.
+            let record = unsafe { next.as_ref() }?;
+            next = record.next;
+            Some(record)
+        })
+    }
+
+    /// A record that no other thread has.
+    pub(super) fn take(&self) -> &'static Record {
+        let free = |record: &&Record| {
+            !record.taken.load(Ordering::Relaxed)
+                // Ordering: acquire pairs with the release in `give_back`: what its last thread did in regions is done.
+                && record.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        if let Some(record) = self.iter().find(free) {
+            return record;
+        }
+        let mut head = self.0.load(Ordering::Acquire);
+        let record = Box::into_raw(Box::new(Record {
+            state: AtomicU64::new(OUTSIDE),
+            taken: AtomicBool::new(true),
+            index: 0,
+            next: ptr::null(),
+        }));
+        loop {
+            // SAFETY: this thread's alone until it is published below. `head` is null, or a record that was published and lives for ever.
+            unsafe {
+                (*record).next = head;
+                (*record).index = head.as_ref().map_or(0, |older| older.index + 1);
+            }
+            // Ordering: release pairs with the acquire in `iter`.
+            match self.0.compare_exchange_weak(head, record, Ordering::AcqRel, Ordering::Acquire) {
+                // SAFETY: it is never freed, and from here on nobody writes it but through its atomics.
+                Ok(_) => return unsafe { &*record },
+                Err(newer) => head = newer,
+            }
+        }
+    }
+
+    pub(super) fn give_back(record: &Record) {
+        record.taken.store(false, Ordering::Release);
+    }
+}
+
+/// While it lives, nothing that this thread can reach is used again. Regions nest; only the outermost counts.
+pub(crate) struct Region {
+    record: &'static Record,
+    outermost: bool,
+    /// The record is the thread's.
+    not_send: PhantomData<*const ()>,
+}
+
+impl Region {
+    /// Enters with a record that this thread has.
+    #[inline]
+    pub(super) fn with(grace: &Grace, record: &'static Record) -> Self {
+        // Ordering: relaxed; only this thread writes it while it has the record.
+        let outermost = record.state.load(Ordering::Relaxed) == OUTSIDE;
+        if outermost {
+            // Ordering: acquire pairs with the raising in `advance`: who enters under a later epoch sees what was unlinked before.
+            let epoch = grace.epoch.load(Ordering::Acquire);
+            // Ordering: release, like the leaving: a writer that sees this store instead of that one must see as much.
+            record.state.store(epoch, Ordering::Release);
+            barrier::light();
+        }
+        Self { record, outermost, not_send: PhantomData }
+    }
+
+    /// A small number that no other live thread has at the same time. Numbers are used again.
+    #[inline]
+    pub(crate) fn thread(&self) -> usize {
+        self.record.index
+    }
+}
+
+impl Drop for Region {
+    #[inline]
+    fn drop(&mut self) {
+        if self.outermost {
+            // Ordering: release pairs with the acquire in `has_left`: what was done in the region is done.
+            self.record.state.store(OUTSIDE, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+mod local {
+    use super::{Cell, Grace, Record, Records, Region, ptr};
+
+    thread_local! {
+        /// Without a destructor, so that looking at it is one instruction.
+        static RECORD: Cell<*const Record> = const { Cell::new(ptr::null()) };
+        static RETURN: Return = const { Return };
+    }
+
+    /// Gives the thread's record back when the thread ends.
+    struct Return;
+
+    impl Drop for Return {
+        fn drop(&mut self) {
+            // Destructors of other thread-locals may still use a tier: they take a record anew, which is then not given back.
+            let record = RECORD.replace(ptr::null());
+            // SAFETY: null, or the record this thread took.
+            if let Some(record) = unsafe { record.as_ref() } {
+                Records::give_back(record);
+            }
+        }
+    }
+
+    impl Grace {
+        /// Enters a region.
+        #[inline]
+        pub(crate) fn enter(&'static self) -> Region {
+            let record = RECORD.get();
+            // SAFETY: null, or the record this thread took; records live for ever.
+            let record = unsafe { record.as_ref() }.unwrap_or_else(|| self.take());
+            Region::with(self, record)
+        }
+
+        #[cold]
+        fn take(&self) -> &'static Record {
+            let record = self.records.take();
+            RECORD.set(record);
+            // Registers the destructor. In a thread that is past its destructors the record stays taken: 128 bytes for such a thread.
+            let _ = RETURN.try_with(|_| ());
+            record
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What has left during a write, for the listener.
+
+use crate::policy::Slot;
+
+/// Why an entry left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// Others needed the room.
+    Size,
+    /// Its life ended, or nobody read it for as long as it may lie idle.
+    Expired,
+    /// A new value of its key came.
+    Replaced,
+    /// It was removed, or all were.
+    Removed,
+}
+
+/// Slots that have left, if anyone wants to know.
+pub(super) struct Gone {
+    wanted: bool,
+    slots: Vec<(Slot, Cause)>,
+}
+
+impl Gone {
+    pub(super) fn new(wanted: bool) -> Self {
+        Self { wanted, slots: Vec::new() }
+    }
+
+    pub(super) fn note(&mut self, slot: Slot, cause: Cause) {
+        if self.wanted {
+            self.slots.push((slot, cause));
+        }
+    }
+
+    pub(super) fn into_slots(self) -> Vec<(Slot, Cause)> {
+        self.slots
+    }
+}

@@ -1,0 +1,367 @@
+//! The default first level: a table that readers use without a lock, over plain single-threaded policies behind one.
+//!
+//! ```text
+//!             shard (by the top bits of the hash)
+//!             ├ table ──▶ index: buckets of a cache line, 12 × (8-bit tag, slot)     slab: nodes by slot, they never move
+//!  readers ──▶│            [t t t t t t t t t t t t │ overflow │ s s s s s s s s s s s s] ──▶ [life mark key value][…][…]
+//!             └ lock ───▶ writer: policy (order, ghosts) · free slots · retired slots · graves of cleared tables
+//!  writers ──▶
+//! ```
+//!
+//! A read enters a region (see [`crate::grace`]), finds the slot, compares the key in its node, and reads the value there. A write
+//! finds its key like a reader, takes the lock, makes sure that what it found still holds, writes a new node into a free slot, and puts the slot into the index
+//! with one store. What left the index is retired, and dropped a grace period later, outside of the lock.
+//!
+//! # No code of keys or values runs under a lock
+//!
+//! A comparison, a drop, a weigher, a listener is the user's code: it may ask this very tier, take long, or panic. A write therefore compares keys
+//! before it takes the lock. Under the lock it looks only at tags: if the index has a slot with its key's tag that was not compared yet, it lets go, compares,
+//! and comes back. It stays in its region meanwhile, so a slot that was compared cannot have become another key's.
+
+mod builder;
+mod gone;
+mod index;
+mod life;
+mod node;
+mod remains;
+mod shard;
+mod slab;
+#[cfg(test)]
+mod tests;
+mod tier;
+mod upkeep;
+mod writer;
+
+pub use builder::MemoryTierBuilder;
+pub use gone::Cause;
+
+use crate::grace::{Grace, Region};
+use crate::policy::{Policy, Slot};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use cache_core::{Local, Moment, Terms, Token};
+use gone::Gone;
+use index::Place;
+use life::{Life, ticks};
+use node::{Extra, Node};
+use shard::{Shard, Table};
+use std::borrow::Borrow;
+use std::fmt;
+use std::sync::Arc;
+use writer::{Entry, Writer};
+
+type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
+type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
+
+/// The first level of a cache: in memory, bounded, lock-free to read.
+///
+/// - A **hit** takes no lock, allocates nothing, asks no clock, and writes to no line that other threads read, but for an entry's first few uses.
+///   The value is read in place or cloned out.
+/// - A **write** takes the lock of one shard, of which there are up to four a core. Reads never wait for it.
+/// - The capacity is never exceeded, in entries or in [weight](MemoryTierBuilder::weigher). Values that left are dropped by later writes, or by
+///   [`sweep`](Self::sweep): at most two batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; more only while a
+///   reader stays inside of [`with`](LocalTier::with).
+/// - An **expired** entry is never read. It is dropped without being read, too: each insert looks at 4 slots of its shard in turn. A tier that
+///   nobody writes to keeps its dead until it is swept.
+/// - `Eq`, `Clone` and `Drop` of keys and values, the weigher and the listener run outside of every lock: they may use the tier, and when they panic it stays
+///   usable.
+/// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 7 to 13 of the index; with a version, a token or time to
+///   idle 48 more. A key and a value of 8 bytes each take about 52 in all.
+///
+/// ```
+/// use cache_core::{LocalTier, ManualClock, Stamp, Terms};
+/// use cache_memory::MemoryTier;
+/// use std::time::Duration;
+///
+/// let tier = MemoryTier::<String, u64>::new(10_000);
+/// let now = ManualClock::new().clock().now();
+/// let end = now.after(Duration::from_secs(60));
+/// let (hash, terms) = (0x5EED, Terms::from(Stamp { created: now, soft: end, hard: end, last: end }));
+/// tier.insert(hash, "answer".to_owned(), 42, &terms, now, &|| true);
+/// assert_eq!(tier.with(hash, "answer", now, |local| *local.value), Some(42));
+/// assert_eq!(tier.with(hash, "answer", end, |local| *local.value), None);
+/// ```
+pub struct MemoryTier<K, V> {
+    shards: Box<[Shard<K, V>]>,
+    /// What is left of the upper half of a hash after this shift is its shard.
+    shift: u32,
+    /// By partition; an entry of an earlier epoch is suspect.
+    epochs: Box<[AtomicU8; 256]>,
+    /// Whether any entry was ever to be forgotten when idle.
+    idles: AtomicBool,
+    capacity: AtomicU64,
+    weigher: Option<Arc<Weigher<K, V>>>,
+    listener: Option<Arc<Listener<K, V>>>,
+    grace: &'static Grace,
+}
+
+// SAFETY: keys and values are shared with readers of other threads and dropped in other threads; the rest synchronizes itself.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for MemoryTier<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for MemoryTier<K, V> {}
+
+/// A look at what the tier holds of a key.
+pub(crate) struct Seen<'r, K, V> {
+    table: &'r Table<K, V>,
+    slot: Slot,
+    node: &'r Node<K, V>,
+}
+
+impl<'r, K, V> Seen<'r, K, V> {
+    #[inline]
+    pub(crate) fn value(&self) -> &'r V {
+        &self.node.value
+    }
+}
+
+/// What a [`MemoryTier::change`] does to what it found.
+pub(crate) enum Change<V> {
+    Keep,
+    Put(V, Terms),
+    Remove,
+}
+
+impl<K, V> MemoryTier<K, V> {
+    /// A tier for so many entries. It takes memory as it fills.
+    pub fn new(capacity: u64) -> Self {
+        Self::builder(capacity).build()
+    }
+
+    /// A tier with a weigher, a listener, or another policy than the default.
+    pub fn builder(capacity: u64) -> MemoryTierBuilder<K, V> {
+        MemoryTierBuilder::new(capacity)
+    }
+
+    /// By the top bits of the hash, which the index does not use.
+    #[inline]
+    fn shard(&self, hash: u64) -> &Shard<K, V> {
+        &self.shards[(hash >> 32) as usize >> self.shift]
+    }
+
+    #[inline]
+    pub(crate) fn enter(&self) -> Region {
+        self.grace.enter()
+    }
+
+    /// Of the entries, or their weights where there is a weigher.
+    pub fn weight(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.writer.lock().weight()).sum()
+    }
+
+    fn is_suspect(&self, life: &Life) -> bool {
+        // Ordering: acquire pairs with the release in `suspect`.
+        self.epochs[usize::from(life.partition())].load(Ordering::Acquire) != life.epoch()
+    }
+
+    fn extra(&self, terms: &Terms, now: Moment) -> Option<Extra> {
+        if terms.idle.is_some() && !self.idles.load(Ordering::Relaxed) {
+            // Ordering: release pairs with the acquire in `is_idle`; the entry is published after.
+            self.idles.store(true, Ordering::Release);
+        }
+        let Terms { version, token, idle, .. } = *terms;
+        let plain = version == 0 && idle.is_none() && token == Token::default();
+        (!plain).then(|| Extra::new(version, token, idle, now))
+    }
+}
+
+impl<K: Eq, V> MemoryTier<K, V> {
+    /// The live entry of a key, in its place.
+    #[inline]
+    pub(crate) fn look<'r, Q>(&'r self, region: &'r Region, hash: u64, key: &Q, now: Moment) -> Option<Seen<'r, K, V>>
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let shard = self.shard(hash);
+        let table = shard.table(region);
+        let (slot, node) = table.find(region, hash, |found| found.borrow() == key)?;
+        if !node.life.is_alive(ticks(now)) || (self.idles.load(Ordering::Acquire) && !table.touch(region, slot, now)) {
+            return None;
+        }
+        // Ordering: relaxed; of two uses at once one may be lost.
+        let mark = node.life.mark.load(Ordering::Relaxed);
+        if let Some(mark) = Policy::touched(shard.kind, mark, shard.pulse()) {
+            node.life.mark.store(mark, Ordering::Relaxed);
+        }
+        Some(Seen { table, slot, node })
+    }
+
+    /// Whether a key has a live entry. No use of it.
+    pub(crate) fn holds<Q>(&self, hash: u64, key: &Q, now: Moment) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Eq + ?Sized,
+    {
+        let region = self.enter();
+        let table = self.shard(hash).table(&region);
+        let found = table.find(&region, hash, |found| found.borrow() == key);
+        found.is_some_and(|(slot, _)| !table.is_dead(&region, slot, now))
+    }
+
+    /// What is seen, with its stamp.
+    #[inline]
+    pub(crate) fn local<'r>(&self, seen: &Seen<'r, K, V>) -> Local<&'r V> {
+        Local { value: &seen.node.value, stamp: seen.node.life.stamp(), suspect: self.is_suspect(&seen.node.life) }
+    }
+
+    /// Acts under the lock of the key's shard, told the slot that has the key there, and does afterwards what is to be done without it. `sought` has the
+    /// key, or is it; it is handed to `act` when there are no more comparisons.
+    fn change<T, R>(
+        &self,
+        region: Region,
+        hash: u64,
+        sought: T,
+        is_key: impl Fn(&T, &K) -> bool,
+        act: impl FnOnce(T, &Locked<'_, K, V>, &mut Writer<K, V>, Option<Slot>, &mut Gone) -> R,
+    ) -> R {
+        let shard = self.shard(hash);
+        let place = Place::of(hash);
+        let mut gone = Gone::new(self.listener.is_some());
+        let before = shard.writes();
+        let mut table = shard.table(&region);
+        let mut same = table.find(&region, hash, |found| is_key(&sought, found)).map(|(slot, _)| slot);
+        let mut writer = shard.writer.lock();
+        if shard.writes() != before {
+            // The index may have changed since the search: whatever may be the key and was not compared yet is compared now.
+            let mut others = Vec::new();
+            loop {
+                let there = shard.table(&region);
+                if !Arc::ptr_eq(&there.slab, &table.slab) {
+                    // Cleared meanwhile: the slots are of another slab.
+                    (same, others) = (None, Vec::new());
+                }
+                table = there;
+                let mut met = false;
+                let stranger = table.index.find(place, |slot| {
+                    met |= same == Some(slot);
+                    same != Some(slot) && writer.has_hash(slot, place) && !others.contains(&slot)
+                });
+                let Some(stranger) = stranger else {
+                    same = same.filter(|_| met);
+                    break;
+                };
+                drop(writer);
+                if is_key(&sought, &table.node(&region, stranger).key) {
+                    same = Some(stranger);
+                } else {
+                    others.push(stranger);
+                }
+                writer = shard.writer.lock();
+            }
+        }
+        let result = act(sought, &Locked { shard, table, region: &region }, &mut writer, same, &mut gone);
+        shard.count_write();
+        let due = writer.settle(self.grace).map(|due| (due, table.slab.clone()));
+        drop(writer);
+        let told = self.tell(&region, table, gone);
+        // Before what is due: that may wait for this very region to end.
+        drop(region);
+        self.finish(shard, due, told);
+        result
+    }
+
+    /// Stores an entry if `admit` says so, or hands it back.
+    fn put(
+        &self,
+        region: Region,
+        entry: Entry<K, V>,
+        now: Moment,
+        admit: impl FnOnce(Option<Slot>, &Locked<'_, K, V>) -> bool,
+    ) -> Result<(), Entry<K, V>> {
+        let hash = entry.hash;
+        self.change(
+            region,
+            hash,
+            entry,
+            |entry, found| *found == entry.key,
+            |entry, locked, writer, old, gone| {
+                // Under the lock that `remove` and `clear` take: whoever has poisoned before taking it is seen here, and whoever takes it later
+                // finds the entry.
+                if !admit(old, locked) {
+                    return Err(entry);
+                }
+                writer.forget_some_expired(locked.table, now, old, gone);
+                writer.store(locked.shard, locked.table, entry, old, gone)
+            },
+        )
+    }
+
+    /// An entry as it is stored.
+    fn entry(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment) -> Entry<K, V> {
+        let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
+        let partition = terms.partition.index();
+        // Ordering: acquire pairs with the release in `suspect`. Read before the entry is in the index: a suspicion in between makes it suspect.
+        let epoch = self.epochs[usize::from(partition)].load(Ordering::Acquire);
+        let life = Life::new(&terms.stamp, partition, epoch);
+        Entry { hash, key, value, life, extra: self.extra(terms, now), weight }
+    }
+
+    /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when
+    /// the lock is held: like a loop of compare and exchange.
+    pub(crate) fn compute(
+        &self,
+        hash: u64,
+        mut key: K,
+        now: Moment,
+        mut f: impl FnMut(Option<Local<&V>>) -> Change<V>,
+    ) -> bool {
+        loop {
+            let region = self.enter();
+            let seen = self.look(&region, hash, &key, now);
+            let slab = seen.as_ref().map(|seen| seen.table.slab.clone());
+            let slot = seen.as_ref().map(|seen| seen.slot);
+            let unchanged = |held: Option<Slot>, locked: &Locked<'_, K, V>| match (slot, &slab) {
+                (Some(slot), Some(slab)) => held == Some(slot) && Arc::ptr_eq(slab, &locked.table.slab),
+                // What is held is past its life, or it would have been seen: unless it is newer than that look.
+                _ => held.is_none_or(|slot| locked.table.is_dead(locked.region, slot, now)),
+            };
+            match f(seen.as_ref().map(|seen| self.local(seen))) {
+                Change::Keep => return false,
+                Change::Put(value, terms) => {
+                    let mut tried = true;
+                    let entry = self.entry(hash, key, value, &terms, now);
+                    let stored = self.put(region, entry, now, |held, locked| {
+                        tried = unchanged(held, locked);
+                        tried
+                    });
+                    match stored {
+                        Ok(()) => return true,
+                        // Too heavy.
+                        Err(_) if tried => return false,
+                        Err(entry) => key = entry.key,
+                    }
+                }
+                Change::Remove => {
+                    let done = self.change(
+                        region,
+                        hash,
+                        &key,
+                        |key, found| found == *key,
+                        |_, locked, writer, held, gone| {
+                            let unchanged = unchanged(held, locked);
+                            if let Some(slot) = held.filter(|_| unchanged) {
+                                writer.unlink(locked.table, slot, Cause::Removed, gone);
+                            }
+                            unchanged
+                        },
+                    );
+                    if done {
+                        return true;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A shard whose lock is held, and its table.
+pub(crate) struct Locked<'a, K, V> {
+    shard: &'a Shard<K, V>,
+    table: &'a Table<K, V>,
+    region: &'a Region,
+}
+
+impl<K, V> fmt::Debug for MemoryTier<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryTier").field("capacity", &self.capacity).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,159 @@
+//! A shard: a table that anyone may read, and what its writers know, behind a lock.
+
+use super::index::{Index, Place};
+use super::life::ticks;
+use super::node::{Extra, Node};
+use super::slab::Slab;
+use super::writer::Writer;
+use crate::grace::Region;
+use crate::policy::{Kind, Slot};
+use cache_core::Moment;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use std::sync::Arc;
+
+/// The index and the nodes that its slots are of. It is replaced as a whole: when the index grows, by one over the same slab; when the tier
+/// is cleared, by an empty one.
+pub(super) struct Table<K, V> {
+    pub(super) index: Index,
+    pub(super) slab: Arc<Slab<K, V>>,
+}
+
+impl<K, V> Table<K, V> {
+    /// The node of a slot that the index has, or had when the region began.
+    #[inline]
+    pub(super) fn node<'r>(&'r self, _region: &'r Region, slot: Slot) -> &'r Node<K, V> {
+        // SAFETY: a slot enters the index after its node was written, and a node is not written again or dropped before the end of the
+        // region in which its slot could be found.
+        unsafe { &*self.slab.node(slot) }
+    }
+
+    /// What the slot has beside its node, if anything.
+    #[inline]
+    pub(super) fn extra<'r>(&'r self, _region: &'r Region, slot: Slot) -> Option<&'r Extra> {
+        // SAFETY: as in `node`: written with it.
+        self.slab.extra(slot).map(|extra| unsafe { &*extra })
+    }
+
+    /// Notes a read of an entry; `false` if it comes too late, after the entry lay idle for too long.
+    #[cold]
+    pub(super) fn touch(&self, region: &Region, slot: Slot, now: Moment) -> bool {
+        self.extra(region, slot).is_none_or(|extra| extra.touch(now))
+    }
+
+    pub(super) fn is_dead(&self, region: &Region, slot: Slot, now: Moment) -> bool {
+        !self.node(region, slot).life.is_alive(ticks(now)) || self.extra(region, slot).is_some_and(|extra| extra.is_idle(now))
+    }
+
+    pub(super) fn version(&self, region: &Region, slot: Slot) -> u64 {
+        self.extra(region, slot).map_or(0, |extra| extra.version)
+    }
+
+    /// The slot and the node of the key with this hash that `is_key` accepts.
+    #[inline]
+    pub(super) fn find<'r>(
+        &'r self,
+        region: &'r Region,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool + Copy,
+    ) -> Option<(Slot, &'r Node<K, V>)> {
+        let (slots, goes_on) = self.index.at_home(Place::of(hash));
+        for slot in slots {
+            let node = self.node(region, slot);
+            if is_key(&node.key) {
+                return Some((slot, node));
+            }
+        }
+        if goes_on { self.find_beyond(region, hash, is_key) } else { None }
+    }
+
+    /// Apart, so that the way to most keys stays short.
+    #[cold]
+    #[inline(never)]
+    fn find_beyond<'r>(&'r self, region: &'r Region, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Slot, &'r Node<K, V>)> {
+        let slot = self.index.find_beyond(Place::of(hash), |slot| is_key(&self.node(region, slot).key))?;
+        Some((slot, self.node(region, slot)))
+    }
+}
+
+/// Readers look at the first line; the lock is on lines of its own, so that writers do not take it from them.
+#[repr(C, align(128))]
+pub(super) struct Shard<K, V> {
+    /// Owned; a table that was here is freed when its grace period is over.
+    table: AtomicPtr<Table<K, V>>,
+    /// The policy's, for readers.
+    pulse: AtomicU32,
+    pub(super) kind: Kind,
+    pub(super) writer: Apart<Writer<K, V>>,
+}
+
+/// What writers need, on lines of its own.
+#[repr(C, align(128))]
+pub(super) struct Apart<T> {
+    /// How many there were.
+    writes: AtomicU64,
+    lock: Mutex<T>,
+}
+
+impl<T> Apart<T> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        lock(&self.lock)
+    }
+}
+
+impl<K, V> Shard<K, V> {
+    pub(super) fn new(kind: Kind, capacity: u64, weighted: bool) -> Self {
+        let writer = Writer::new(kind, capacity, weighted);
+        let table = Box::into_raw(Box::new(Table { index: writer.first_index(), slab: Arc::new(Slab::new()) }));
+        Self {
+            table: AtomicPtr::new(table),
+            pulse: AtomicU32::new(writer.pulse()),
+            kind,
+            writer: Apart { writes: AtomicU64::new(0), lock: Mutex::new(writer) },
+        }
+    }
+
+    #[inline]
+    pub(super) fn table<'r>(&'r self, _region: &'r Region) -> &'r Table<K, V> {
+        // Ordering: acquire pairs with the release in `publish`.
+        let table = self.table.load(Ordering::Acquire);
+        // SAFETY: a table is freed after the regions in which it could be loaded.
+        unsafe { &*table }
+    }
+
+    /// Puts another table in place, and returns the one before, which readers may still be in. For the writer.
+    pub(super) fn publish(&self, table: Table<K, V>) -> *mut Table<K, V> {
+        let table = Box::into_raw(Box::new(table));
+        // Ordering: acquire for the one that is handed back, release for the one that is published.
+        self.table.swap(table, Ordering::AcqRel)
+    }
+
+    #[inline]
+    pub(super) fn pulse(&self) -> u32 {
+        // Ordering: relaxed; it guards nothing.
+        self.pulse.load(Ordering::Relaxed)
+    }
+
+    /// Tells readers the policy's pulse, if it is another: a store would take the line from them.
+    pub(super) fn set_pulse(&self, pulse: u32) {
+        if self.pulse() != pulse {
+            self.pulse.store(pulse, Ordering::Relaxed);
+        }
+    }
+
+    /// The number of writes that are done. If it is the same under the lock as it was before a search, the search saw what is there.
+    pub(super) fn writes(&self) -> u64 {
+        // Ordering: acquire pairs with the release in `count_write`: what the counted writes did is seen by the search.
+        self.writer.writes.load(Ordering::Acquire)
+    }
+
+    /// Counts a write before it releases the lock.
+    pub(super) fn count_write(&self) {
+        // Ordering: the load is relaxed, for only the holder of the lock counts. A search that met some of this write read the number before.
+        self.writer.writes.store(self.writer.writes.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+
+    /// The table, from whoever has the shard for itself.
+    pub(super) fn table_mut(&mut self) -> *mut Table<K, V> {
+        self.table.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,136 @@
+//! The slab: nodes by slot, in chunks that double, and never move while the slab lives.
+
+use super::node::{Extra, Node};
+use crate::policy::{Marks, Slot};
+use crate::sync::{AtomicPtr, Ordering};
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::ptr;
+
+/// The first chunk has 2^5 nodes.
+const FIRST_BITS: u32 = 5;
+
+/// The chunk of 2^n nodes is the n-th: there are places for 32, so that no slot is out of bounds, and the first five stay empty.
+const CHUNKS: usize = 32;
+
+struct Chunk<K, V> {
+    nodes: AtomicPtr<Node<K, V>>,
+    /// As many as nodes, or null while none of them needs one.
+    extras: AtomicPtr<Extra>,
+}
+
+/// Memory for nodes. It knows not which slots are in use: its owner writes, and drops, and gives out references.
+pub(super) struct Slab<K, V> {
+    chunks: [Chunk<K, V>; CHUNKS],
+}
+
+/// The chunk of a slot and its place there.
+#[inline]
+fn place(slot: Slot) -> (usize, usize) {
+    // Slots end before this overflows.
+    let number = slot.wrapping_add(1 << FIRST_BITS);
+    let bits = 31 - (number | 1).leading_zeros();
+    (bits as usize % CHUNKS, (number ^ (1 << bits)) as usize)
+}
+
+fn len(chunk: usize) -> usize {
+    1 << chunk
+}
+
+impl<K, V> Slab<K, V> {
+    /// The most slots there can be.
+    pub(super) const MOST_SLOTS: usize = (u32::MAX - (1 << FIRST_BITS)) as usize;
+
+    /// It takes memory as slots are prepared.
+    pub(super) fn new() -> Self {
+        let none = |_| Chunk { nodes: AtomicPtr::new(ptr::null_mut()), extras: AtomicPtr::new(ptr::null_mut()) };
+        Self { chunks: std::array::from_fn(none) }
+    }
+
+    /// Where the node of a prepared slot is or will be.
+    #[inline]
+    pub(super) fn node(&self, slot: Slot) -> *mut Node<K, V> {
+        let (chunk, at) = place(slot);
+        // Ordering: relaxed. The slot came by way of an acquire from the index, or from the writer itself; the chunk was there before.
+        let nodes = self.chunks[chunk].nodes.load(Ordering::Relaxed);
+        // SAFETY: a chunk of a prepared slot has `len(chunk)` nodes, and `at` is below that.
+        unsafe { nodes.add(at) }
+    }
+
+    /// What the slot has beside its node; `None` where nothing in its chunk has.
+    #[inline]
+    pub(super) fn extra(&self, slot: Slot) -> Option<*mut Extra> {
+        let (chunk, at) = place(slot);
+        // Ordering: acquire pairs with the release in `prepare_extra`: a reader of another slot of the chunk sees zeroes.
+        let extras = self.chunks[chunk].extras.load(Ordering::Acquire);
+        // SAFETY: as in `node`; extras are as many as nodes.
+        (!extras.is_null()).then(|| unsafe { extras.add(at) })
+    }
+
+    /// Sees to it that the slot has memory for a node.
+    pub(super) fn prepare(&self, slot: Slot) {
+        let (chunk, _) = place(slot);
+        let nodes = &self.chunks[chunk].nodes;
+        if nodes.load(Ordering::Relaxed).is_null() {
+            nodes.store(allocate(Self::layout::<Node<K, V>>(chunk)).cast(), Ordering::Release);
+        }
+    }
+
+    /// Sees to it that the slot, and with it all of its chunk, has an extra.
+    pub(super) fn prepare_extra(&self, slot: Slot) {
+        let (chunk, _) = place(slot);
+        let extras = &self.chunks[chunk].extras;
+        if extras.load(Ordering::Relaxed).is_null() {
+            let memory: *mut Extra = allocate(Self::layout::<Extra>(chunk)).cast();
+            for at in 0..len(chunk) {
+                // SAFETY: the memory has room for `len(chunk)` extras and is this function's until the store below.
+                unsafe { memory.add(at).write(Extra::default()) };
+            }
+            extras.store(memory, Ordering::Release);
+        }
+    }
+
+    fn layout<T>(chunk: usize) -> Layout {
+        // 64 so that nodes whose size divides a cache line never straddle two.
+        let layout = Layout::array::<T>(len(chunk)).and_then(|layout| layout.align_to(64));
+        layout.expect("a chunk that was asked for fits the address space")
+    }
+}
+
+fn allocate(layout: Layout) -> *mut u8 {
+    // SAFETY: no layout here is of size zero: a node has a life at least.
+    let memory = unsafe { alloc(layout) };
+    if memory.is_null() {
+        handle_alloc_error(layout);
+    }
+    memory
+}
+
+impl<K, V> Drop for Slab<K, V> {
+    /// Gives the memory back, without dropping what nodes hold.
+    fn drop(&mut self) {
+        for chunk in 0..CHUNKS {
+            let Chunk { nodes, extras } = &self.chunks[chunk];
+            let (nodes, extras) = (nodes.load(Ordering::Relaxed), extras.load(Ordering::Relaxed));
+            if !nodes.is_null() {
+                // SAFETY: `prepare` allocated it with this layout, and nobody has the slab any more.
+                unsafe { dealloc(nodes.cast(), Self::layout::<Node<K, V>>(chunk)) };
+            }
+            if !extras.is_null() {
+                // SAFETY: as above, by `prepare_extra`; extras need no drop.
+                unsafe { dealloc(extras.cast(), Self::layout::<Extra>(chunk)) };
+            }
+        }
+    }
+}
+
+impl<K, V> Marks for Slab<K, V> {
+    fn mark(&self, slot: Slot) -> u16 {
+        // SAFETY: the policy knows slots in use only, whose nodes were written before.
+        unsafe { &*self.node(slot) }.life.mark.load(Ordering::Relaxed)
+    }
+
+    fn set_mark(&self, slot: Slot, mark: u16) {
+        // SAFETY: as above; the mark is atomic.
+        unsafe { &*self.node(slot) }.life.mark.store(mark, Ordering::Relaxed);
+    }
+}

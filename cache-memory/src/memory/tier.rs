@@ -1,0 +1,102 @@
+//! The tier as the stack uses it.
+
+use super::gone::Cause;
+use super::{MemoryTier, Seen};
+use crate::grace::Region;
+use crate::sync::Ordering;
+use cache_core::{Local, LocalTier, Moment, Partition, Terms};
+use std::borrow::Borrow;
+use std::hash::Hash;
+
+impl<K, V> LocalTier<K, V> for MemoryTier<K, V>
+where
+    K: Eq + Send + Sync + 'static,
+    V: Send + Sync + 'static,
+{
+    #[inline]
+    fn with<Q, F, R>(&self, hash: u64, key: &Q, now: Moment, f: F) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(Local<&V>) -> R,
+    {
+        let region = self.enter();
+        let seen = self.look(&region, hash, key, now)?;
+        Some(f(self.local(&seen)))
+    }
+
+    fn terms<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Terms>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        let region = self.enter();
+        self.look(&region, hash, key, now).map(|seen| seen.terms(&region))
+    }
+
+    fn insert(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment, admit: &dyn Fn() -> bool) -> bool {
+        let entry = self.entry(hash, key, value, terms, now);
+        self.put(self.enter(), entry, now, |_, _| admit()).is_ok()
+    }
+
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>, bump: &dyn Fn()) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        self.change(
+            self.enter(),
+            hash,
+            key,
+            |key, found| found.borrow() == *key,
+            |_, locked, writer, held, gone| {
+                bump();
+                let old = |slot: &u32| version.is_none_or(|version| locked.table.version(locked.region, *slot) < version);
+                let Some(slot) = held.filter(old) else { return false };
+                writer.unlink(locked.table, slot, Cause::Removed, gone);
+                true
+            },
+        )
+    }
+
+    fn suspect(&self, partition: Partition) {
+        let epoch = &self.epochs[usize::from(partition.index())];
+        loop {
+            let now = epoch.load(Ordering::Relaxed);
+            // Epochs are a byte: before one comes round again, no entry of it may be left.
+            if now == u8::MAX {
+                self.clear_all();
+            }
+            // Ordering: release pairs with the acquire in `is_suspect` and `entry`.
+            if epoch.compare_exchange(now, now.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn clear(&self) {
+        self.clear_all();
+    }
+
+    fn len(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.writer.lock().len()).sum()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        Some(self.capacity.load(Ordering::Relaxed))
+    }
+
+    fn evictions(&self) -> u64 {
+        self.shards.iter().map(|shard| shard.writer.lock().evictions()).sum()
+    }
+}
+
+impl<K, V> Seen<'_, K, V> {
+    /// The terms, put together again from the life and what is beside it.
+    fn terms(&self, region: &Region) -> Terms {
+        let life = &self.node.life;
+        let plain = Terms { stamp: life.stamp(), partition: Partition::from_index(life.partition()), ..Terms::default() };
+        let extra = self.table.extra(region, self.slot);
+        extra.map_or(plain, |extra| Terms { version: extra.version, token: extra.token, idle: extra.idle(), ..plain })
+    }
+}

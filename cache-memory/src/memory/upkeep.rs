@@ -1,0 +1,224 @@
+//! What is done outside of the locks for what has left, and for the tier as a whole.
+
+use super::gone::{Cause, Gone};
+use super::remains::{Payload, drop_nodes, keep_first};
+use super::shard::{Shard, Table};
+use super::slab::Slab;
+use super::writer::{Due, Writer};
+use super::MemoryTier;
+use crate::grace::Region;
+use crate::policy::Slot;
+use crate::sync::Ordering;
+use cache_core::Moment;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
+
+/// How many slots are looked at, or entries evicted, under a lock that is held for nothing else: some ten microseconds.
+const AT_ONCE: usize = 256;
+
+impl<K, V> MemoryTier<K, V> {
+    /// Tells the listener what has left, and returns its panic.
+    pub(super) fn tell(&self, region: &Region, table: &Table<K, V>, gone: Gone) -> Option<Payload> {
+        let listener = self.listener.as_ref()?;
+        let mut first = None;
+        for (slot, cause) in gone.into_slots() {
+            // It has left the index in this region, so it is still what it was.
+            let node = table.node(region, slot);
+            let told = catch_unwind(AssertUnwindSafe(|| listener(&node.key, &node.value, cause)));
+            keep_first(&mut first, told.err());
+        }
+        first
+    }
+
+    /// Does what a write has left to do, now that it has released the lock and left its region; then lets a panic go on.
+    #[inline]
+    pub(super) fn finish(&self, shard: &Shard<K, V>, due: Option<(Due<K, V>, Arc<Slab<K, V>>)>, mut panic: Option<Payload>) {
+        if let Some((due, slab)) = due {
+            keep_first(&mut panic, self.settle(shard, &slab, due));
+        }
+        if let Some(panic) = panic {
+            resume_unwind(panic);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn settle(&self, shard: &Shard<K, V>, slab: &Arc<Slab<K, V>>, due: Due<K, V>) -> Option<Payload> {
+        let Due { dead, grave, advance } = due;
+        let mut panic = None;
+        if !dead.is_empty() {
+            keep_first(&mut panic, self.bury(shard, slab, dead));
+        }
+        if let Some(mut grave) = grave {
+            let tell = self.listener.as_ref().map(|listener| |key: &K, value: &V| listener(key, value, Cause::Removed));
+            let tell = tell.as_ref().map(|tell| tell as &dyn Fn(&K, &V));
+            let (done, first) = grave.dismantle(false, tell);
+            keep_first(&mut panic, first);
+            if done {
+                keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
+            } else {
+                shard.writer.lock().bury(grave);
+            }
+        }
+        if advance {
+            self.grace.advance();
+        }
+        panic
+    }
+
+    /// Drops the nodes of slots whose grace period is over, and gives the slots back.
+    fn bury(&self, shard: &Shard<K, V>, slab: &Arc<Slab<K, V>>, dead: Vec<Slot>) -> Option<Payload> {
+        // SAFETY: they left the index, their grace period is over, and `settle` gave them to this thread alone.
+        let first = unsafe { drop_nodes(slab, dead.iter().copied()) };
+        let mut writer = shard.writer.lock();
+        let region = self.enter();
+        // After a clear they are a slab's that goes as a whole.
+        if Arc::ptr_eq(&shard.table(&region).slab, slab) {
+            writer.give_back(dead);
+        }
+        first
+    }
+
+    /// Acts on each shard in turn under its lock until `act` says that it is done, and does what is due in between.
+    fn each_shard(&self, mut act: impl FnMut(&Shard<K, V>, &Table<K, V>, &mut Writer<K, V>, &mut Gone) -> bool) {
+        for shard in &self.shards {
+            loop {
+                let region = self.enter();
+                let mut gone = Gone::new(self.listener.is_some());
+                let mut writer = shard.writer.lock();
+                let table = shard.table(&region);
+                let done = act(shard, table, &mut writer, &mut gone);
+                shard.count_write();
+                let due = writer.settle(self.grace).map(|due| (due, table.slab.clone()));
+                drop(writer);
+                let told = self.tell(&region, table, gone);
+                drop(region);
+                self.finish(shard, due, told);
+                if done {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Changes the capacity, and evicts what is over it before it returns. The number of shards stays, and the slots that were used stay allocated.
+    pub fn resize(&self, capacity: u64) {
+        self.capacity.store(capacity, Ordering::Relaxed);
+        let mut shares = shares(capacity, self.shards.len() as u64);
+        let mut share = 0;
+        let mut fresh = true;
+        self.each_shard(|_, table, writer, gone| {
+            if fresh {
+                share = shares.next().unwrap_or(0);
+                writer.resize(share);
+            }
+            fresh = writer.make_room(table, 0, AT_ONCE, gone);
+            fresh
+        });
+    }
+
+    /// Takes out all that has expired by `now`, and drops all that has left and that nobody reads any more. A tier that is written to does as much by
+    /// and by; this is for one that is not, and for tests.
+    pub fn sweep(&self, now: Moment) {
+        let mut left = None;
+        self.each_shard(|_, table, writer, gone| {
+            let looks = left.unwrap_or_else(|| writer.slots());
+            let some = looks.min(AT_ONCE);
+            writer.forget_expired(table, now, None, some, gone);
+            left = (looks > some).then(|| looks - some);
+            left.is_none()
+        });
+        // Twice, for there may be a batch that waits and one that fills.
+        for _ in 0..2 {
+            self.flush();
+            self.grace.advance();
+        }
+        self.flush();
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The entries of a shard that live, as they are at one moment. The lock is held for the list of slots only.
+    pub(crate) fn snapshot(&self, shard: usize, now: Moment) -> Vec<(K, V)>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        let shard = &self.shards[shard];
+        let region = self.enter();
+        let (table, slots) = {
+            let writer = shard.writer.lock();
+            (shard.table(&region), writer.linked_slots())
+        };
+        let live = slots.into_iter().filter(|slot| !table.is_dead(&region, *slot, now));
+        let cloned = live.map(|slot| {
+            let node = table.node(&region, slot);
+            (node.key.clone(), node.value.clone())
+        });
+        cloned.collect()
+    }
+
+    /// Drops what has left, as far as grace periods are over.
+    fn flush(&self) {
+        for shard in &self.shards {
+            loop {
+                let region = self.enter();
+                let (slab, due, graves) = {
+                    let mut writer = shard.writer.lock();
+                    let due = writer.flush(self.grace);
+                    (shard.table(&region).slab.clone(), due, writer.has_ripe_graves(self.grace))
+                };
+                drop(region);
+                let again = graves || due.grave.is_some();
+                self.finish(shard, Some((due, slab)), None);
+                if !again {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// See [`LocalTier::clear`](cache_core::LocalTier::clear).
+    pub(super) fn clear_all(&self) {
+        for shard in &self.shards {
+            let mut writer = shard.writer.lock();
+            writer.clear(shard, self.grace);
+            shard.count_write();
+        }
+        // So that the first writes after it can begin to take it apart.
+        self.grace.advance();
+    }
+}
+
+/// A capacity, split evenly.
+pub(super) fn shares(capacity: u64, shards: u64) -> impl Iterator<Item = u64> {
+    (0..shards).map(move |shard| capacity / shards + u64::from(shard < capacity % shards))
+}
+
+impl<K, V> Drop for MemoryTier<K, V> {
+    /// Drops every key and value at once, those that left included.
+    fn drop(&mut self) {
+        let mut panic = None;
+        for shard in &mut self.shards {
+            let table = shard.table_mut();
+            let (retired, outgrown, graves) = shard.writer.lock().into_remains();
+            for table in outgrown {
+                // SAFETY: `publish` gave it from a box. Nobody reads: this has the tier for itself.
+                drop(unsafe { Box::from_raw(table) });
+            }
+            for grave in graves {
+                keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
+            }
+            // SAFETY: the table is the shard's, which is not used after this.
+            let grave = unsafe { super::remains::Grave::new(table, retired, self.grace) };
+            keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
+        }
+        if let Some(panic) = panic
+            && !std::thread::panicking()
+        {
+            resume_unwind(panic);
+        }
+    }
+}

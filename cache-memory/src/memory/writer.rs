@@ -1,0 +1,339 @@
+//! What the writers of a shard know. All of it is done under the shard's lock, and none of it runs code of keys or values.
+
+use super::gone::{Cause, Gone};
+use super::index::{Index, Place};
+use super::life::{Life, ticks};
+use super::node::{Extra, Node};
+use super::remains::{Grave, Retired, needs_drop};
+use super::shard::{Shard, Table};
+use super::slab::Slab;
+use crate::grace::Grace;
+use crate::policy::{Kind, Policy, Slot};
+use cache_core::Moment;
+use std::sync::Arc;
+
+/// How many slots an insert looks at for expired entries: one cache line or two that follow each other.
+const LOOKED_AT: usize = 2;
+
+/// The first index has room for so many, or for the capacity if that is less.
+const FIRST_ROOM: u64 = 64;
+
+pub(super) struct Writer<K, V> {
+    policy: Policy,
+    /// Whether entries have weights of their own. Otherwise the capacity tells how large the index will get.
+    weighted: bool,
+    /// Slots whose nodes are gone.
+    free: Vec<Slot>,
+    /// The first slot that was never used.
+    next: Slot,
+    /// A bit for each slot that is in the index.
+    linked: Vec<u64>,
+    /// The slot that the next look begins with.
+    hand: Slot,
+    retired: Retired,
+    /// Tables whose index was outgrown, each with the stamp of its replacement.
+    outgrown: Vec<(u64, *mut Table<K, V>)>,
+    graves: Vec<Grave<K, V>>,
+    evictions: u64,
+}
+
+// SAFETY: the tables in `outgrown` are its own, once their grace periods are over.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
+
+/// What is to be stored of a key.
+pub(super) struct Entry<K, V> {
+    pub(super) hash: u64,
+    pub(super) key: K,
+    pub(super) value: V,
+    pub(super) life: Life,
+    pub(super) extra: Option<Extra>,
+    pub(super) weight: u32,
+}
+
+/// What is to be done once the lock is released.
+pub(super) struct Due<K, V> {
+    /// Slots to be dropped, and given back by [`Writer::give_back`].
+    pub(super) dead: Vec<Slot>,
+    pub(super) grave: Option<Grave<K, V>>,
+    /// The grace period is to be advanced.
+    pub(super) advance: bool,
+}
+
+impl<K, V> Writer<K, V> {
+    pub(super) fn new(kind: Kind, capacity: u64, weighted: bool) -> Self {
+        Self {
+            policy: Policy::new(kind, capacity),
+            weighted,
+            free: Vec::new(),
+            next: 0,
+            linked: Vec::new(),
+            hand: 0,
+            retired: Retired::new(),
+            outgrown: Vec::new(),
+            graves: Vec::new(),
+            evictions: 0,
+        }
+    }
+
+    pub(super) fn first_index(&self) -> Index {
+        Index::new(self.policy.capacity().min(FIRST_ROOM) as usize)
+    }
+
+    pub(super) fn pulse(&self) -> u32 {
+        self.policy.pulse()
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        u64::from(self.policy.len())
+    }
+
+    pub(super) fn weight(&self) -> u64 {
+        self.policy.weight()
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// Whether a slot of the index may have the key of a place.
+    pub(super) fn has_hash(&self, slot: Slot, place: Place) -> bool {
+        self.policy.hash(slot) == place.spread()
+    }
+
+    fn is_linked(&self, slot: Slot) -> bool {
+        self.linked.get(slot as usize / 64).is_some_and(|bits| bits >> (slot % 64) & 1 == 1)
+    }
+
+    fn set_linked(&mut self, slot: Slot, linked: bool) {
+        let at = slot as usize / 64;
+        if at >= self.linked.len() {
+            self.linked.resize(at + 1, 0);
+        }
+        let bit = 1 << (slot % 64);
+        if linked { self.linked[at] |= bit } else { self.linked[at] &= !bit }
+    }
+
+    /// Stores an entry in place of `old`, which the table has for the same key, or as a new one. It is handed back where it cannot be stored: when
+    /// it is heavier than the shard.
+    pub(super) fn store(
+        &mut self,
+        shard: &Shard<K, V>,
+        table: &Table<K, V>,
+        entry: Entry<K, V>,
+        old: Option<Slot>,
+        gone: &mut Gone,
+    ) -> Result<(), Entry<K, V>> {
+        let weight = u64::from(entry.weight);
+        let slot = (weight <= self.policy.capacity()).then(|| self.slot()).flatten();
+        let Some(slot) = slot else {
+            // What was there is older than what was to replace it.
+            if let Some(old) = old {
+                self.unlink(table, old, Cause::Replaced, gone);
+            }
+            return Err(entry);
+        };
+        let slab = &table.slab;
+        let place = Place::of(entry.hash);
+        if let Some(old) = old {
+            Self::write(slab, slot, entry);
+            let before = self.policy.weight();
+            self.policy.replace(old, slot, weight as u32, &**slab);
+            table.index.replace(place.spread(), old, slot);
+            self.set_linked(slot, true);
+            self.leave(old, before + weight - self.policy.weight(), Cause::Replaced, gone);
+            // A heavier value may need the room of others.
+            self.make_room(table, 0, usize::MAX, gone);
+        } else {
+            self.make_room(table, weight, usize::MAX, gone);
+            Self::write(slab, slot, entry);
+            self.policy.insert(slot, place.spread(), weight as u32, &**slab);
+            self.set_linked(slot, true);
+            self.link(shard, table, place, slot);
+        }
+        shard.set_pulse(self.policy.pulse());
+        Ok(())
+    }
+
+    /// Writes the node of a free slot.
+    fn write(slab: &Slab<K, V>, slot: Slot, entry: Entry<K, V>) {
+        let Entry { key, value, life, extra, .. } = entry;
+        slab.prepare(slot);
+        // SAFETY: the slot is prepared, and free: never used, or dropped after the grace period in which it could be found.
+        unsafe { slab.node(slot).write(Node { life, key, value }) };
+        if extra.is_some() {
+            slab.prepare_extra(slot);
+        }
+        if let Some(place) = slab.extra(slot) {
+            // SAFETY: as above. Where the chunk has extras each entry writes its own, for the one before may have left one.
+            unsafe { place.write(extra.unwrap_or_default()) };
+        }
+    }
+
+    /// Puts a slot that the policy has into the index, which grows when it is full.
+    fn link(&mut self, shard: &Shard<K, V>, table: &Table<K, V>, place: Place, slot: Slot) {
+        let len = self.policy.len() as usize;
+        let room = table.index.room();
+        if len <= room {
+            table.index.insert(place, slot);
+            return;
+        }
+        let most = if self.weighted { usize::MAX } else { usize::try_from(self.policy.capacity()).unwrap_or(usize::MAX) };
+        let index = table.index.grown((2 * room).min(most).max(len), |slot| self.policy.hash(slot));
+        index.insert(place, slot);
+        let outgrown = shard.publish(Table { index, slab: table.slab.clone() });
+        self.outgrown.push((Grace::global().stamp(), outgrown));
+    }
+
+    /// A slot for a node; `None` if there are no more.
+    fn slot(&mut self) -> Option<Slot> {
+        self.free.pop().or_else(|| {
+            let slot = self.next;
+            ((slot as usize) < Slab::<K, V>::MOST_SLOTS).then(|| {
+                self.next += 1;
+                slot
+            })
+        })
+    }
+
+    /// Evicts until so much more fits, or so many have gone; `true` if it fits.
+    pub(super) fn make_room(&mut self, table: &Table<K, V>, more: u64, most: usize, gone: &mut Gone) -> bool {
+        for _ in 0..most {
+            let before = self.policy.weight();
+            if before + more <= self.policy.capacity() {
+                return true;
+            }
+            let Some(slot) = self.policy.evict(&*table.slab) else { return true };
+            self.evictions += 1;
+            table.index.remove(self.policy.hash(slot), slot);
+            self.leave(slot, before - self.policy.weight(), Cause::Size, gone);
+        }
+        false
+    }
+
+    /// Takes out an entry that the table has.
+    pub(super) fn unlink(&mut self, table: &Table<K, V>, slot: Slot, cause: Cause, gone: &mut Gone) {
+        let before = self.policy.weight();
+        table.index.remove(self.policy.hash(slot), slot);
+        self.policy.remove(slot);
+        self.leave(slot, before - self.policy.weight(), cause, gone);
+    }
+
+    fn leave(&mut self, slot: Slot, weight: u64, cause: Cause, gone: &mut Gone) {
+        self.set_linked(slot, false);
+        self.retired.push(slot, weight);
+        gone.note(slot, cause);
+    }
+
+    /// Looks at the next few slots and takes out what has expired, `but` for one slot. Without a thread of its own, and without a wheel of timers
+    /// whose links would cost each entry 8 bytes: after half as many inserts as slots every expired entry is gone.
+    pub(super) fn forget_expired(&mut self, table: &Table<K, V>, now: Moment, but: Option<Slot>, most: usize, gone: &mut Gone) {
+        for _ in 0..most.min(self.next as usize) {
+            let slot = self.hand;
+            self.hand = if slot + 1 < self.next { slot + 1 } else { 0 };
+            if but == Some(slot) || !self.is_linked(slot) {
+                continue;
+            }
+            // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
+            let dead = !unsafe { (*table.slab.node(slot)).life.is_alive(ticks(now)) }
+                // SAFETY: as above.
+                || table.slab.extra(slot).is_some_and(|extra| unsafe { (*extra).is_idle(now) });
+            if dead {
+                self.unlink(table, slot, Cause::Expired, gone);
+            }
+        }
+    }
+
+    /// The look of an insert.
+    pub(super) fn forget_some_expired(&mut self, table: &Table<K, V>, now: Moment, but: Option<Slot>, gone: &mut Gone) {
+        self.forget_expired(table, now, but, LOOKED_AT, gone);
+    }
+
+    pub(super) fn linked_slots(&self) -> Vec<Slot> {
+        (0..self.next).filter(|slot| self.is_linked(*slot)).collect()
+    }
+
+    /// Slots ever used: a look at so many is a look at all.
+    pub(super) fn slots(&self) -> usize {
+        self.next as usize
+    }
+
+    /// Puts an empty table in place. What was in it is taken apart by later writes.
+    pub(super) fn clear(&mut self, shard: &Shard<K, V>, grace: &Grace) {
+        self.policy = Policy::new(shard.kind, self.policy.capacity());
+        let old = shard.publish(Table { index: self.first_index(), slab: Arc::new(Slab::new()) });
+        // SAFETY: the table was the shard's, and nobody else got it from `publish`.
+        self.graves.push(unsafe { Grave::new(old, self.retired.take(), grace) });
+        self.free = Vec::new();
+        self.next = 0;
+        self.linked = Vec::new();
+        self.hand = 0;
+        shard.set_pulse(self.policy.pulse());
+    }
+
+    pub(super) fn resize(&mut self, capacity: u64) {
+        self.policy.resize(capacity);
+    }
+
+    /// What this write has to do for those before it, once it has released the lock.
+    pub(super) fn settle(&mut self, grace: &Grace) -> Option<Due<K, V>> {
+        let idle = self.retired.is_idle(grace, self.policy.capacity()) && self.outgrown.is_empty() && self.graves.is_empty();
+        (!idle).then(|| self.settle_all(grace))
+    }
+
+    #[cold]
+    fn settle_all(&mut self, grace: &Grace) -> Due<K, V> {
+        let (mut dead, advance) = self.retired.settle(grace, self.policy.capacity());
+        if !needs_drop::<K, V>() {
+            self.free.append(&mut dead);
+        }
+        if !self.outgrown.is_empty() {
+            self.free_outgrown(grace);
+        }
+        let ripe = self.graves.iter().position(|grave| grave.is_over(grace));
+        let grave = ripe.map(|at| self.graves.swap_remove(at));
+        // A grave must not wait for retired slots to fill a batch.
+        let advance = advance || (grave.is_none() && !self.graves.is_empty());
+        Due { dead, grave, advance }
+    }
+
+    /// As `settle`, for all there is.
+    pub(super) fn flush(&mut self, grace: &Grace) -> Due<K, V> {
+        let mut due = self.settle_all(grace);
+        due.dead.append(&mut self.retired.flush(grace));
+        if !needs_drop::<K, V>() {
+            self.free.append(&mut due.dead);
+        }
+        due
+    }
+
+    fn free_outgrown(&mut self, grace: &Grace) {
+        self.outgrown.retain(|(stamp, table)| {
+            let over = grace.is_over(*stamp);
+            if over {
+                // SAFETY: `publish` gave it from a box, and its readers have left. To drop it runs no code of keys or values: the slab is the
+                // present table's as well, and drops none.
+                drop(unsafe { Box::from_raw(*table) });
+            }
+            !over
+        });
+    }
+
+    /// Takes slots back whose nodes were dropped.
+    pub(super) fn give_back(&mut self, mut slots: Vec<Slot>) {
+        self.free.append(&mut slots);
+    }
+
+    pub(super) fn has_ripe_graves(&self, grace: &Grace) -> bool {
+        self.graves.iter().any(|grave| grave.is_over(grace))
+    }
+
+    pub(super) fn bury(&mut self, grave: Grave<K, V>) {
+        self.graves.push(grave);
+    }
+
+    /// What is retired and what was outgrown, for whoever has the shard for itself.
+    pub(super) fn into_remains(&mut self) -> (Retired, Vec<*mut Table<K, V>>, Vec<Grave<K, V>>) {
+        let outgrown = std::mem::take(&mut self.outgrown).into_iter().map(|(_, table)| table).collect();
+        (self.retired.take(), outgrown, std::mem::take(&mut self.graves))
+    }
+}
