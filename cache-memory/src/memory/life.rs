@@ -15,10 +15,10 @@ const MOST_TICKS: u64 = (1 << 39) - 1;
 /// moment, so that a hit needs not look for it.
 const ENDLESS: u64 = 1 << 39;
 
-/// The ticks of a moment that is now, or at least not years ahead.
+/// The ticks of a moment.
 #[inline]
 pub(super) fn ticks(moment: Moment) -> u64 {
-    moment.as_nanos().saturating_sub(FIRST) >> TICK_BITS
+    (moment.as_nanos().saturating_sub(FIRST) >> TICK_BITS).min(MOST_TICKS)
 }
 
 #[inline]
@@ -47,9 +47,9 @@ pub(super) struct Life {
 impl Life {
     pub(super) fn new(stamp: &Stamp, partition: u8, epoch: u8) -> Self {
         let (base, age) = if stamp.last == Moment::NEVER {
-            (ENDLESS | ticks(stamp.created).min(MOST_TICKS), 0)
+            (ENDLESS | ticks(stamp.created), 0)
         } else {
-            let last = ticks(stamp.last).min(MOST_TICKS);
+            let last = ticks(stamp.last);
             (last, Age::before(last, stamp.created))
         };
         let word = base << 24 | u64::from(age >> 16) << 16 | u64::from(partition) << 8 | u64::from(epoch);
