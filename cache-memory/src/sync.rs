@@ -1,35 +1,74 @@
 //! The primitives that the tier is made of: the standard library's, or loom's or shuttle's where those explore it.
 //!
-//! `RUSTFLAGS="--cfg loom"` and `RUSTFLAGS="--cfg shuttle"` choose; DESIGN.md has the commands.
+//! `--cfg loom` and `--cfg shuttle` choose. loom tries every order of a few steps, stale reads included, on the parts that are made by hand:
+//! the grace periods, the index, the count of writes, and a small whole. shuttle tries many random orders on the whole tier. miri looks for
+//! undefined behaviour in the unit tests. `scripts/verify` runs the three for some minutes, `scripts/verify --long` for longer, and one of them alone is
+//!
+//! ```sh
+//! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release -p cache-memory --lib models
+//! RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=target/shuttle cargo test --release -p cache-memory --lib models
+//! MIRIFLAGS=-Zmiri-ignore-leaks cargo +nightly miri test -p cache-memory --lib
+//! ```
+//!
+//! None of them has `membarrier(2)`, so all three explore the portable fences; see [`crate::grace`] for what the other kind rests on.
 
 #[cfg(loom)]
-pub(crate) use loom::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
-    },
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(shuttle)]
-pub(crate) use shuttle::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
-    },
+pub(crate) use shuttle::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) use std::{
-    sync::{
-        Mutex, MutexGuard,
-        atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
-    },
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 pub(crate) use std::sync::atomic::Ordering;
+
+/// A static, of which each execution that is explored has one of its own.
+macro_rules! global {
+    (static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(any(loom, shuttle)))]
+        static $name: $type = $value;
+        #[cfg(loom)]
+        loom::lazy_static! { static ref $name: $type = $value; }
+        #[cfg(shuttle)]
+        shuttle::lazy_static! { static ref $name: $type = $value; }
+    };
+}
+
+/// A thread-local.
+macro_rules! local {
+    ($(#[$attribute:meta])* static $name:ident: $type:ty = $value:expr;) => {
+        #[cfg(not(any(loom, shuttle)))]
+        std::thread_local! { $(#[$attribute])* static $name: $type = const { $value }; }
+        #[cfg(loom)]
+        loom::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+        #[cfg(shuttle)]
+        shuttle::thread_local! { $(#[$attribute])* static $name: $type = $value; }
+    };
+}
+
+pub(crate) use {global, local};
 
 /// Locks. A panic of the tier's own under a lock would be a fault of it and leaves nothing half done that reads rely on, and no
 /// code of a user runs under one, so poison says nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Runs a model in every order in which its threads may run. With a bound, only orders in which a thread is interrupted so many times, which
+/// are those that matter in practice; `LOOM_MAX_PREEMPTIONS` sets another bound.
+#[cfg(all(test, loom))]
+pub(crate) fn explore(interruptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or(interruptions);
+    builder.check(model);
 }

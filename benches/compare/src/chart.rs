@@ -9,8 +9,10 @@ const LEFT: f64 = 190.0;
 const LONGEST: f64 = 510.0;
 const BAR: f64 = 9.0;
 const GAP: f64 = 9.0;
-const TITLE: f64 = 58.0;
-const PANEL: f64 = 34.0;
+const TITLE: f64 = 36.0;
+const LEGEND: f64 = 22.0;
+const HEADING: f64 = 34.0;
+const FOOTNOTE: f64 = 22.0;
 
 const INK: &str = "#1f2328";
 const FAINT: &str = "#59636e";
@@ -25,6 +27,8 @@ pub(crate) struct Chart {
     /// Names of the bars of a group, at most two; none where they need none.
     pub(crate) legend: Vec<String>,
     pub(crate) panels: Vec<Panel>,
+    /// Small, at the bottom; none if empty.
+    pub(crate) footnote: String,
 }
 
 /// Groups that share a scale.
@@ -44,7 +48,9 @@ pub(crate) struct Bars {
 
 impl Chart {
     pub(crate) fn svg(&self) -> String {
-        let height = TITLE + self.panels.iter().map(Panel::height).sum::<f64>();
+        let head = TITLE + if self.legend.is_empty() { 0.0 } else { LEGEND };
+        let bottom = head + self.panels.iter().map(Panel::height).sum::<f64>();
+        let height = bottom + if self.footnote.is_empty() { 0.0 } else { FOOTNOTE };
         let mut svg = String::new();
         // Writing to a String does not fail.
         let _ = writeln!(
@@ -60,10 +66,13 @@ impl Chart {
             text(&mut svg, (x + 26.0, 47.5), FAINT, "", name);
             x += 110.0;
         }
-        let mut top = TITLE;
+        let mut top = head;
         for panel in &self.panels {
             panel.draw(top, &mut svg);
             top += panel.height();
+        }
+        if !self.footnote.is_empty() {
+            text(&mut svg, (16.0, bottom + 8.0), FAINT, r#"font-size="10""#, &self.footnote);
         }
         svg.push_str("</svg>\n");
         svg
@@ -72,13 +81,17 @@ impl Chart {
 
 impl Panel {
     fn height(&self) -> f64 {
-        PANEL + self.groups.iter().map(Bars::height).sum::<f64>() + 8.0
+        self.heading() + self.groups.iter().map(Bars::height).sum::<f64>() + 8.0
+    }
+
+    fn heading(&self) -> f64 {
+        if self.title.is_empty() { 8.0 } else { HEADING }
     }
 
     fn draw(&self, top: f64, svg: &mut String) {
         text(svg, (16.0, top + 18.0), INK, r#"font-weight="600""#, &self.title);
         let largest = self.groups.iter().flat_map(|group| &group.values).copied().fold(f64::MIN_POSITIVE, f64::max);
-        let mut top = top + PANEL;
+        let mut top = top + self.heading();
         for group in &self.groups {
             group.draw(top, LONGEST / largest, svg);
             top += group.height();
@@ -127,7 +140,8 @@ mod tests {
             Bars { label: "a<b".into(), ours: true, values: vec![values[0]] },
             Bars { label: "c".into(), ours: false, values: vec![values[1]] },
         ];
-        Chart { title: "t".into(), legend: Vec::new(), panels: vec![Panel { title: "p".into(), groups }] }.svg()
+        Chart { title: "t".into(), legend: Vec::new(), panels: vec![Panel { title: "p".into(), groups }], footnote: "f".into() }
+            .svg()
     }
 
     #[test]
@@ -145,7 +159,7 @@ mod tests {
 
     #[test]
     fn nothing_measured_is_an_empty_chart() {
-        let svg = Chart { title: String::new(), legend: Vec::new(), panels: Vec::new() }.svg();
+        let svg = Chart { title: String::new(), legend: Vec::new(), panels: Vec::new(), footnote: String::new() }.svg();
         assert!(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
     }
 }

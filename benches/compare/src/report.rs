@@ -53,6 +53,11 @@ pub(crate) fn write_json<R: Serialize>(path: &Path, rows: &[R]) -> Result<(), Er
     write().map_err(|source| Error::Write { path: path.to_owned(), source })
 }
 
+/// Writes a file of text.
+pub(crate) fn write_text(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|source| Error::Write { path: path.to_owned(), source })
+}
+
 /// A line of a work's table: one subject at every thread count.
 #[derive(Debug)]
 pub(crate) struct Line {
@@ -99,7 +104,7 @@ mod tests {
     use super::*;
 
     fn series(unit: Unit, samples: &[f64]) -> Series {
-        Series { work: "u64-zipf-ttl".into(), threads: 1, subject: "cachestack", unit, samples: samples.into() }
+        Series { work: "u64-zipf-ttl".into(), threads: 1, subject: "cachestack", note: "", unit, samples: samples.into() }
     }
 
     #[test]

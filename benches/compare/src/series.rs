@@ -15,6 +15,8 @@ pub(crate) struct Series {
     pub(crate) work: String,
     pub(crate) threads: usize,
     pub(crate) subject: &'static str,
+    /// What sets the subject apart, as its table says it.
+    pub(crate) note: &'static str,
     pub(crate) unit: Unit,
     pub(crate) samples: Vec<f64>,
 }

@@ -2,10 +2,11 @@
 
 use crate::grace::Region;
 use crate::sync::{AtomicU64, Ordering};
-use std::sync::OnceLock;
+use std::num::NonZeroUsize;
 
-/// Threads with cells of their own; more threads at a time than this share one more set.
-const OWN_CELLS: usize = 256;
+/// Threads with cells of their own, 128 bytes each: so many a core, and so many at least. More threads at a time share one more set.
+const PER_CORE: usize = 4;
+const FEWEST: usize = 64;
 
 /// What one thread has counted. On lines of its own: two, since CPUs prefetch in pairs.
 #[derive(Default)]
@@ -23,20 +24,22 @@ impl Cells {
 }
 
 pub(super) struct Counts {
-    own: Box<[OnceLock<Box<Cells>>]>,
+    own: Box<[Cells]>,
     shared: Cells,
 }
 
 impl Counts {
     pub(super) fn new() -> Self {
-        Self { own: (0..OWN_CELLS).map(|_| OnceLock::new()).collect(), shared: Cells::default() }
+        let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let own = (0..FEWEST.max(PER_CORE * cores)).map(|_| Cells::default()).collect();
+        Self { own, shared: Cells::default() }
     }
 
     /// Counts a read. A region's thread has its number for itself, so that a load and a store do.
     #[inline]
     pub(super) fn read(&self, region: &Region, hit: bool) {
         if let Some(own) = self.own.get(region.thread()) {
-            let cell = own.get_or_init(Box::default).of(hit);
+            let cell = own.of(hit);
             // Ordering: relaxed. Only this thread writes it; a thread that gets the number later acquired the record that it comes with.
             cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
@@ -46,8 +49,7 @@ impl Counts {
 
     /// Hits and misses of all threads: exact while none is reading.
     pub(super) fn sum(&self) -> (u64, u64) {
-        let own = self.own.iter().filter_map(OnceLock::get).map(|cells| &**cells);
-        own.chain([&self.shared]).fold((0, 0), |(hits, misses), cells| {
+        self.own.iter().chain([&self.shared]).fold((0, 0), |(hits, misses), cells| {
             (hits + cells.hits.load(Ordering::Relaxed), misses + cells.misses.load(Ordering::Relaxed))
         })
     }

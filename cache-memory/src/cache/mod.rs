@@ -149,15 +149,15 @@ where
         if let Some(value) = value {
             return value;
         }
-        let mut made = None;
+        let mut fresh = None;
         self.compute(key, |held| {
             value = held.cloned();
             if value.is_some() {
                 return Compute::Keep;
             }
-            Compute::Put(made.get_or_insert_with(&mut make).clone())
+            Compute::Put(fresh.get_or_insert_with(&mut make).clone())
         });
-        value.or(made).unwrap_or_else(make)
+        value.or(fresh).unwrap_or_else(make)
     }
 
     /// Decides by a key's present value what becomes of it, atomically: no other write to the key comes in between. `true` if something was stored or removed.

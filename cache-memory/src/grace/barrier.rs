@@ -58,9 +58,10 @@ pub(super) fn light() {
     }
 }
 
-/// Between what a writer has unlinked and its look at the epoch: `heavy` reaches this thread too.
+/// Between what a writer has unlinked and its look at the epoch. A whole fence, though `heavy` reaches this thread as well: that comes after the
+/// raising of the epoch. A reader that enters in between counts as late, so it must find the unlinking done, and not in this core's store buffer.
 pub(super) fn writer() {
-    light();
+    fence(Ordering::SeqCst);
 }
 
 /// Between the raising of the epoch and the look at the readers. `false` if it could not be had: then nothing is over.

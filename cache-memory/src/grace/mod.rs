@@ -21,13 +21,14 @@
 //! loads see the unlinking. A reader that entered under a later epoch has read that epoch and sees what came before it.
 
 mod barrier;
-mod record;
 #[cfg(all(test, loom))]
-mod tests;
+mod models;
+mod record;
 
-use crate::sync::{AtomicU64, Mutex, Ordering};
-pub(crate) use record::Region;
+use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, global};
 use record::Records;
+pub(crate) use record::Region;
+use std::ptr;
 
 /// What readers and writers of all tiers in the process share.
 ///
@@ -44,17 +45,17 @@ pub(crate) struct Grace {
 /// The epoch of a record whose thread is in no region.
 const OUTSIDE: u64 = 0;
 
-#[cfg(not(any(loom, shuttle)))]
-static GRACE: Grace = Grace {
-    epoch: AtomicU64::new(OUTSIDE + 1),
-    safe: AtomicU64::new(OUTSIDE),
-    records: Records::new(),
-    advancing: Mutex::new(()),
-};
+global! {
+    static GRACE: Grace = Grace {
+        epoch: AtomicU64::new(OUTSIDE + 1),
+        safe: AtomicU64::new(OUTSIDE),
+        records: Records(AtomicPtr::new(ptr::null_mut())),
+        advancing: Mutex::new(()),
+    };
+}
 
 impl Grace {
     /// The process's. To be called before a tier is used: it settles which barrier readers need.
-    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn global() -> &'static Self {
         barrier::settle();
         &GRACE
@@ -83,16 +84,6 @@ impl Grace {
         if barrier::heavy() && self.records.iter().all(|record| record.has_left(past)) {
             // Ordering: release pairs with `is_over`. Only one thread advances at a time, so it only grows.
             self.safe.store(past, Ordering::Release);
-        }
-    }
-
-    #[cfg(any(loom, shuttle))]
-    pub(crate) fn new() -> Self {
-        Self {
-            epoch: AtomicU64::new(OUTSIDE + 1),
-            safe: AtomicU64::new(OUTSIDE),
-            records: Records::new(),
-            advancing: Mutex::new(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What each thread tells of itself: in which epoch it entered a region.
 
 use super::{Grace, OUTSIDE, barrier};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, local};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::ptr;
@@ -33,19 +33,9 @@ impl Record {
 }
 
 /// All records, newest first.
-pub(super) struct Records(AtomicPtr<Record>);
+pub(super) struct Records(pub(super) AtomicPtr<Record>);
 
 impl Records {
-    #[cfg(not(any(loom, shuttle)))]
-    pub(super) const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
-    #[cfg(any(loom, shuttle))]
-    pub(super) fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
-    }
-
     pub(super) fn iter(&self) -> impl Iterator<Item = &'static Record> {
         // Ordering: acquire pairs with the release in `take`. A record that is pushed later belongs to a thread whose barrier comes later.
         let mut next: *const Record = self.0.load(Ordering::Acquire);
@@ -135,47 +125,45 @@ impl Drop for Region {
     }
 }
 
-#[cfg(not(any(loom, shuttle)))]
-mod local {
-    use super::{Cell, Grace, Record, Records, Region, ptr};
+local! {
+    /// Without a destructor, so that looking at it is one instruction.
+    static RECORD: Cell<*const Record> = Cell::new(ptr::null());
+}
 
-    thread_local! {
-        /// Without a destructor, so that looking at it is one instruction.
-        static RECORD: Cell<*const Record> = const { Cell::new(ptr::null()) };
-        static RETURN: Return = const { Return };
-    }
+local! {
+    static RETURN: Return = Return(Cell::new(ptr::null()));
+}
 
-    /// Gives the thread's record back when the thread ends.
-    struct Return;
+/// Gives the thread's record back when the thread ends.
+struct Return(Cell<*const Record>);
 
-    impl Drop for Return {
-        fn drop(&mut self) {
-            // Destructors of other thread-locals may still use a tier: they take a record anew, which is then not given back.
-            let record = RECORD.replace(ptr::null());
-            // SAFETY: null, or the record this thread took.
-            if let Some(record) = unsafe { record.as_ref() } {
-                Records::give_back(record);
-            }
+impl Drop for Return {
+    fn drop(&mut self) {
+        // Destructors of other thread-locals may still use a tier: they take a record anew, which is then not given back.
+        let _ = RECORD.try_with(|record| record.set(ptr::null()));
+        // SAFETY: null, or the record this thread took.
+        if let Some(record) = unsafe { self.0.get().as_ref() } {
+            Records::give_back(record);
         }
     }
+}
 
-    impl Grace {
-        /// Enters a region.
-        #[inline]
-        pub(crate) fn enter(&'static self) -> Region {
-            let record = RECORD.get();
-            // SAFETY: null, or the record this thread took; records live for ever.
-            let record = unsafe { record.as_ref() }.unwrap_or_else(|| self.take());
-            Region::with(self, record)
-        }
+impl Grace {
+    /// Enters a region.
+    #[inline]
+    pub(crate) fn enter(&'static self) -> Region {
+        let record = RECORD.with(Cell::get);
+        // SAFETY: null, or the record this thread took; records live for ever.
+        let record = unsafe { record.as_ref() }.unwrap_or_else(|| self.take());
+        Region::with(self, record)
+    }
 
-        #[cold]
-        fn take(&self) -> &'static Record {
-            let record = self.records.take();
-            RECORD.set(record);
-            // Registers the destructor. In a thread that is past its destructors the record stays taken: 128 bytes for such a thread.
-            let _ = RETURN.try_with(|_| ());
-            record
-        }
+    #[cold]
+    fn take(&self) -> &'static Record {
+        let record = self.records.take();
+        RECORD.with(|mine| mine.set(record));
+        // Registers the destructor. In a thread that is past its destructors the record stays taken: 128 bytes for such a thread.
+        let _ = RETURN.try_with(|mine| mine.0.set(record));
+        record
     }
 }

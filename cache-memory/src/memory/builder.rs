@@ -78,7 +78,7 @@ impl<K, V> MemoryTierBuilder<K, V> {
         MemoryTier {
             shards: shares(self.capacity, shards as u64).map(|share| Shard::new(kind, share, weighted)).collect(),
             shift: 32 - shards.trailing_zeros(),
-            epochs: Box::new([const { AtomicU8::new(0) }; 256]),
+            epochs: Box::new(std::array::from_fn(|_| AtomicU8::new(0))),
             idles: AtomicBool::new(false),
             capacity: AtomicU64::new(self.capacity),
             weigher: self.weigher,
@@ -90,6 +90,9 @@ impl<K, V> MemoryTierBuilder<K, V> {
 
 impl<K, V> fmt::Debug for MemoryTierBuilder<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryTierBuilder").field("capacity", &self.capacity).field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("MemoryTierBuilder")
+            .field("capacity", &self.capacity)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
     }
 }

@@ -22,11 +22,13 @@ mod builder;
 mod gone;
 mod index;
 mod life;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod node;
 mod remains;
 mod shard;
 mod slab;
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 mod tier;
 mod upkeep;
@@ -36,13 +38,13 @@ pub use builder::MemoryTierBuilder;
 pub use gone::Cause;
 
 use crate::grace::{Grace, Region};
-use crate::policy::{Policy, Slot};
+use crate::policy::Slot;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use cache_core::{Local, Moment, Terms, Token};
 use gone::Gone;
 use index::Place;
-use life::{Life, ticks};
-use node::{Extra, Node};
+use life::Life;
+use node::Node;
 use shard::{Shard, Table};
 use std::borrow::Borrow;
 use std::fmt;
@@ -134,7 +136,8 @@ impl<K, V> MemoryTier<K, V> {
     /// By the top bits of the hash, which the index does not use.
     #[inline]
     fn shard(&self, hash: u64) -> &Shard<K, V> {
-        &self.shards[(hash >> 32) as usize >> self.shift]
+        // SAFETY: `build` has made two to the power of 32 - `shift` shards, and the upper half of a hash has 32 bits.
+        unsafe { self.shards.get_unchecked((hash >> 32) as usize >> self.shift) }
     }
 
     #[inline]
@@ -152,14 +155,13 @@ impl<K, V> MemoryTier<K, V> {
         self.epochs[usize::from(life.partition())].load(Ordering::Acquire) != life.epoch()
     }
 
-    fn extra(&self, terms: &Terms, now: Moment) -> Option<Extra> {
+    /// Whether an entry needs anything beside its node.
+    fn needs_extra(&self, terms: &Terms) -> bool {
         if terms.idle.is_some() && !self.idles.load(Ordering::Relaxed) {
             // Ordering: release pairs with the acquire in `is_idle`; the entry is published after.
             self.idles.store(true, Ordering::Release);
         }
-        let Terms { version, token, idle, .. } = *terms;
-        let plain = version == 0 && idle.is_none() && token == Token::default();
-        (!plain).then(|| Extra::new(version, token, idle, now))
+        terms.version != 0 || terms.idle.is_some() || terms.token != Token::default()
     }
 }
 
@@ -174,14 +176,10 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let shard = self.shard(hash);
         let table = shard.table(region);
         let (slot, node) = table.find(region, hash, |found| found.borrow() == key)?;
-        if !node.life.is_alive(ticks(now)) || (self.idles.load(Ordering::Acquire) && !table.touch(region, slot, now)) {
+        if !node.life.is_alive(now) || (self.idles.load(Ordering::Acquire) && !table.touch(region, slot, now)) {
             return None;
         }
-        // Ordering: relaxed; of two uses at once one may be lost.
-        let mark = node.life.mark.load(Ordering::Relaxed);
-        if let Some(mark) = Policy::touched(shard.kind, mark, shard.pulse()) {
-            node.life.mark.store(mark, Ordering::Relaxed);
-        }
+        shard.mark(&node.life.mark);
         Some(Seen { table, slot, node })
     }
 
@@ -250,7 +248,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
         }
         let result = act(sought, &Locked { shard, table, region: &region }, &mut writer, same, &mut gone);
         shard.count_write();
-        let due = writer.settle(self.grace).map(|due| (due, table.slab.clone()));
+        let due = writer.settle(self.grace, table);
         drop(writer);
         let told = self.tell(&region, table, gone);
         // Before what is due: that may wait for this very region to end.
@@ -263,10 +261,10 @@ impl<K: Eq, V> MemoryTier<K, V> {
     fn put(
         &self,
         region: Region,
-        entry: Entry<K, V>,
+        entry: Entry<'_, K, V>,
         now: Moment,
         admit: impl FnOnce(Option<Slot>, &Locked<'_, K, V>) -> bool,
-    ) -> Result<(), Entry<K, V>> {
+    ) -> Result<(), (K, V)> {
         let hash = entry.hash;
         self.change(
             region,
@@ -277,33 +275,27 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 // Under the lock that `remove` and `clear` take: whoever has poisoned before taking it is seen here, and whoever takes it later
                 // finds the entry.
                 if !admit(old, locked) {
-                    return Err(entry);
+                    return Err((entry.key, entry.value));
                 }
                 writer.forget_some_expired(locked.table, now, old, gone);
-                writer.store(locked.shard, locked.table, entry, old, gone)
+                writer.store(locked.shard, locked.table, entry, old, now, gone)
             },
         )
     }
 
     /// An entry as it is stored.
-    fn entry(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment) -> Entry<K, V> {
+    fn entry<'a>(&self, hash: u64, key: K, value: V, terms: &'a Terms) -> Entry<'a, K, V> {
         let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
         let partition = terms.partition.index();
         // Ordering: acquire pairs with the release in `suspect`. Read before the entry is in the index: a suspicion in between makes it suspect.
         let epoch = self.epochs[usize::from(partition)].load(Ordering::Acquire);
         let life = Life::new(&terms.stamp, partition, epoch);
-        Entry { hash, key, value, life, extra: self.extra(terms, now), weight }
+        Entry { hash, key, value, life, extra: self.needs_extra(terms).then_some(terms), weight }
     }
 
     /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when
     /// the lock is held: like a loop of compare and exchange.
-    pub(crate) fn compute(
-        &self,
-        hash: u64,
-        mut key: K,
-        now: Moment,
-        mut f: impl FnMut(Option<Local<&V>>) -> Change<V>,
-    ) -> bool {
+    pub(crate) fn compute(&self, hash: u64, mut key: K, now: Moment, mut f: impl FnMut(Option<Local<&V>>) -> Change<V>) -> bool {
         loop {
             let region = self.enter();
             let seen = self.look(&region, hash, &key, now);
@@ -318,7 +310,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 Change::Keep => return false,
                 Change::Put(value, terms) => {
                     let mut tried = true;
-                    let entry = self.entry(hash, key, value, &terms, now);
+                    let entry = self.entry(hash, key, value, &terms);
                     let stored = self.put(region, entry, now, |held, locked| {
                         tried = unchanged(held, locked);
                         tried
@@ -327,7 +319,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
                         Ok(()) => return true,
                         // Too heavy.
                         Err(_) if tried => return false,
-                        Err(entry) => key = entry.key,
+                        Err((back, _)) => key = back,
                     }
                 }
                 Change::Remove => {

@@ -2,7 +2,7 @@
 
 use super::life::Life;
 use crate::sync::AtomicU64;
-use cache_core::{Moment, Token};
+use cache_core::{Moment, Terms, Token};
 use std::time::Duration;
 
 /// A key, its value, and what a hit looks at: 32 bytes for a key and a value of 8 each, so that none straddles two cache lines.
@@ -27,16 +27,18 @@ pub(super) struct Extra {
 }
 
 /// Nodes of this size divide a cache line.
+#[cfg(not(any(loom, shuttle)))]
 const _: () = assert!(size_of::<Node<u64, u64>>() == 32);
 
 impl Default for Extra {
     fn default() -> Self {
-        Self::new(0, Token::default(), None, Moment::default())
+        Self::new(&Terms::default(), Moment::default())
     }
 }
 
 impl Extra {
-    pub(super) fn new(version: u64, token: Token, idle: Option<Duration>, now: Moment) -> Self {
+    pub(super) fn new(terms: &Terms, now: Moment) -> Self {
+        let Terms { version, token, idle, .. } = *terms;
         // Zero would be never, and is meant as at once.
         let idle = idle.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX).max(1));
         Self { version, token, idle, touched: AtomicU64::new(now.as_nanos()) }

@@ -96,11 +96,6 @@ impl Retired {
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new())
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.filling.len() + self.waiting.len()
-    }
 }
 
 /// What a panic carried.
@@ -152,6 +147,9 @@ pub(super) struct Grave<K, V> {
 // SAFETY: it owns the table and what is in it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Grave<K, V> {}
 
+/// Who is told of the entries in a grave.
+pub(super) type Tell<'a, K, V> = dyn Fn(&K, &V) + 'a;
+
 /// Buckets of a grave that one write takes apart: about 80 entries.
 const AT_ONCE: usize = 8;
 
@@ -167,7 +165,7 @@ impl<K, V> Grave<K, V> {
     }
 
     /// Tells of and drops the entries in the next few buckets; `true` when all is done. Its grace period must be over.
-    pub(super) fn dismantle(&mut self, all: bool, tell: Option<&dyn Fn(&K, &V)>) -> (bool, Option<Payload>) {
+    pub(super) fn dismantle(&mut self, all: bool, tell: Option<&Tell<'_, K, V>>) -> (bool, Option<Payload>) {
         // SAFETY: it owns the table, and nobody reads it any more.
         let table = unsafe { &*self.table };
         if !needs_drop::<K, V>() && tell.is_none() {

@@ -1,14 +1,13 @@
 //! A shard: a table that anyone may read, and what its writers know, behind a lock.
 
 use super::index::{Index, Place};
-use super::life::ticks;
 use super::node::{Extra, Node};
 use super::slab::Slab;
 use super::writer::Writer;
 use crate::grace::Region;
-use crate::policy::{Kind, Slot};
+use crate::policy::{Kind, Policy, Settled, Slot};
+use crate::sync::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use cache_core::Moment;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use std::sync::Arc;
 
 /// The index and the nodes that its slots are of. It is replaced as a whole: when the index grows, by one over the same slab; when the tier
@@ -41,7 +40,7 @@ impl<K, V> Table<K, V> {
     }
 
     pub(super) fn is_dead(&self, region: &Region, slot: Slot, now: Moment) -> bool {
-        !self.node(region, slot).life.is_alive(ticks(now)) || self.extra(region, slot).is_some_and(|extra| extra.is_idle(now))
+        !self.node(region, slot).life.is_alive(now) || self.extra(region, slot).is_some_and(|extra| extra.is_idle(now))
     }
 
     pub(super) fn version(&self, region: &Region, slot: Slot) -> u64 {
@@ -80,8 +79,8 @@ impl<K, V> Table<K, V> {
 pub(super) struct Shard<K, V> {
     /// Owned; a table that was here is freed when its grace period is over.
     table: AtomicPtr<Table<K, V>>,
-    /// The policy's, for readers.
-    pulse: AtomicU32,
+    /// Of the policy, for readers: see [`Policy::settled`].
+    settled: AtomicU32,
     pub(super) kind: Kind,
     pub(super) writer: Apart<Writer<K, V>>,
 }
@@ -106,7 +105,7 @@ impl<K, V> Shard<K, V> {
         let table = Box::into_raw(Box::new(Table { index: writer.first_index(), slab: Arc::new(Slab::new()) }));
         Self {
             table: AtomicPtr::new(table),
-            pulse: AtomicU32::new(writer.pulse()),
+            settled: AtomicU32::new(writer.settled().0),
             kind,
             writer: Apart { writes: AtomicU64::new(0), lock: Mutex::new(writer) },
         }
@@ -127,16 +126,22 @@ impl<K, V> Shard<K, V> {
         self.table.swap(table, Ordering::AcqRel)
     }
 
+    /// Leaves the mark of a hit.
     #[inline]
-    pub(super) fn pulse(&self) -> u32 {
-        // Ordering: relaxed; it guards nothing.
-        self.pulse.load(Ordering::Relaxed)
+    pub(super) fn mark(&self, mark: &AtomicU16) {
+        // Ordering: relaxed; it guards nothing, and of two uses at once one may be lost.
+        let (settled, found) = (Settled(self.settled.load(Ordering::Relaxed)), mark.load(Ordering::Relaxed));
+        if !settled.is(found)
+            && let Some(touched) = Policy::touched(self.kind, found, settled.pulse())
+        {
+            mark.store(touched, Ordering::Relaxed);
+        }
     }
 
-    /// Tells readers the policy's pulse, if it is another: a store would take the line from them.
-    pub(super) fn set_pulse(&self, pulse: u32) {
-        if self.pulse() != pulse {
-            self.pulse.store(pulse, Ordering::Relaxed);
+    /// Tells readers which marks are settled, if these are others: a store would take the line from them.
+    pub(super) fn set_settled(&self, Settled(settled): Settled) {
+        if self.settled.load(Ordering::Relaxed) != settled {
+            self.settled.store(settled, Ordering::Relaxed);
         }
     }
 

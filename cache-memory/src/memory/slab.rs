@@ -28,7 +28,7 @@ pub(super) struct Slab<K, V> {
 fn place(slot: Slot) -> (usize, usize) {
     // Slots end before this overflows.
     let number = slot.wrapping_add(1 << FIRST_BITS);
-    let bits = 31 - (number | 1).leading_zeros();
+    let bits = (number | 1).ilog2();
     (bits as usize % CHUNKS, (number ^ (1 << bits)) as usize)
 }
 
@@ -37,8 +37,8 @@ fn len(chunk: usize) -> usize {
 }
 
 impl<K, V> Slab<K, V> {
-    /// The most slots there can be.
-    pub(super) const MOST_SLOTS: usize = (u32::MAX - (1 << FIRST_BITS)) as usize;
+    /// The most slots there can be: as many as a policy can order.
+    pub(super) const MOST_SLOTS: usize = 1 << 26;
 
     /// It takes memory as slots are prepared.
     pub(super) fn new() -> Self {

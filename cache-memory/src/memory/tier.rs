@@ -35,7 +35,7 @@ where
     }
 
     fn insert(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment, admit: &dyn Fn() -> bool) -> bool {
-        let entry = self.entry(hash, key, value, terms, now);
+        let entry = self.entry(hash, key, value, terms);
         self.put(self.enter(), entry, now, |_, _| admit()).is_ok()
     }
 

@@ -1,11 +1,11 @@
 //! What is done outside of the locks for what has left, and for the tier as a whole.
 
+use super::MemoryTier;
 use super::gone::{Cause, Gone};
-use super::remains::{Payload, drop_nodes, keep_first};
+use super::remains::{Payload, Tell, drop_nodes, keep_first};
 use super::shard::{Shard, Table};
 use super::slab::Slab;
-use super::writer::{Due, Writer};
-use super::MemoryTier;
+use super::writer::{Due, Remains, Writer};
 use crate::grace::Region;
 use crate::policy::Slot;
 use crate::sync::Ordering;
@@ -32,9 +32,9 @@ impl<K, V> MemoryTier<K, V> {
 
     /// Does what a write has left to do, now that it has released the lock and left its region; then lets a panic go on.
     #[inline]
-    pub(super) fn finish(&self, shard: &Shard<K, V>, due: Option<(Due<K, V>, Arc<Slab<K, V>>)>, mut panic: Option<Payload>) {
-        if let Some((due, slab)) = due {
-            keep_first(&mut panic, self.settle(shard, &slab, due));
+    pub(super) fn finish(&self, shard: &Shard<K, V>, due: Option<Due<K, V>>, mut panic: Option<Payload>) {
+        if let Some(due) = due {
+            keep_first(&mut panic, self.settle(shard, due));
         }
         if let Some(panic) = panic {
             resume_unwind(panic);
@@ -43,15 +43,15 @@ impl<K, V> MemoryTier<K, V> {
 
     #[cold]
     #[inline(never)]
-    fn settle(&self, shard: &Shard<K, V>, slab: &Arc<Slab<K, V>>, due: Due<K, V>) -> Option<Payload> {
-        let Due { dead, grave, advance } = due;
+    fn settle(&self, shard: &Shard<K, V>, due: Due<K, V>) -> Option<Payload> {
+        let Due { slab, dead, grave, advance } = due;
         let mut panic = None;
         if !dead.is_empty() {
-            keep_first(&mut panic, self.bury(shard, slab, dead));
+            keep_first(&mut panic, self.bury(shard, &slab, dead));
         }
         if let Some(mut grave) = grave {
             let tell = self.listener.as_ref().map(|listener| |key: &K, value: &V| listener(key, value, Cause::Removed));
-            let tell = tell.as_ref().map(|tell| tell as &dyn Fn(&K, &V));
+            let tell = tell.as_ref().map(|tell| tell as &Tell<'_, K, V>);
             let (done, first) = grave.dismantle(false, tell);
             keep_first(&mut panic, first);
             if done {
@@ -89,7 +89,7 @@ impl<K, V> MemoryTier<K, V> {
                 let table = shard.table(&region);
                 let done = act(shard, table, &mut writer, &mut gone);
                 shard.count_write();
-                let due = writer.settle(self.grace).map(|due| (due, table.slab.clone()));
+                let due = writer.settle(self.grace, table);
                 drop(writer);
                 let told = self.tell(&region, table, gone);
                 drop(region);
@@ -165,14 +165,14 @@ impl<K, V> MemoryTier<K, V> {
         for shard in &self.shards {
             loop {
                 let region = self.enter();
-                let (slab, due, graves) = {
+                let (due, again) = {
                     let mut writer = shard.writer.lock();
-                    let due = writer.flush(self.grace);
-                    (shard.table(&region).slab.clone(), due, writer.has_ripe_graves(self.grace))
+                    let due = writer.flush(self.grace, shard.table(&region));
+                    let again = due.grave.is_some() || writer.has_ripe_graves(self.grace);
+                    (due, again)
                 };
                 drop(region);
-                let again = graves || due.grave.is_some();
-                self.finish(shard, Some((due, slab)), None);
+                self.finish(shard, Some(due), None);
                 if !again {
                     break;
                 }
@@ -203,7 +203,7 @@ impl<K, V> Drop for MemoryTier<K, V> {
         let mut panic = None;
         for shard in &mut self.shards {
             let table = shard.table_mut();
-            let (retired, outgrown, graves) = shard.writer.lock().into_remains();
+            let Remains { retired, outgrown, graves } = shard.writer.lock().take_remains();
             for table in outgrown {
                 // SAFETY: `publish` gave it from a box. Nobody reads: this has the tier for itself.
                 drop(unsafe { Box::from_raw(table) });

@@ -2,14 +2,14 @@
 
 use super::gone::{Cause, Gone};
 use super::index::{Index, Place};
-use super::life::{Life, ticks};
+use super::life::Life;
 use super::node::{Extra, Node};
 use super::remains::{Grave, Retired, needs_drop};
 use super::shard::{Shard, Table};
 use super::slab::Slab;
 use crate::grace::Grace;
-use crate::policy::{Kind, Policy, Slot};
-use cache_core::Moment;
+use crate::policy::{Kind, Policy, Settled, Slot};
+use cache_core::{Moment, Terms};
 use std::sync::Arc;
 
 /// How many slots an insert looks at for expired entries: one cache line or two that follow each other.
@@ -41,22 +41,31 @@ pub(super) struct Writer<K, V> {
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Writer<K, V> {}
 
 /// What is to be stored of a key.
-pub(super) struct Entry<K, V> {
+pub(super) struct Entry<'a, K, V> {
     pub(super) hash: u64,
     pub(super) key: K,
     pub(super) value: V,
     pub(super) life: Life,
-    pub(super) extra: Option<Extra>,
+    /// Where they ask for more than a node has.
+    pub(super) extra: Option<&'a Terms>,
     pub(super) weight: u32,
 }
 
 /// What is to be done once the lock is released.
 pub(super) struct Due<K, V> {
+    pub(super) slab: Arc<Slab<K, V>>,
     /// Slots to be dropped, and given back by [`Writer::give_back`].
     pub(super) dead: Vec<Slot>,
     pub(super) grave: Option<Grave<K, V>>,
     /// The grace period is to be advanced.
     pub(super) advance: bool,
+}
+
+/// All that waits to be dropped.
+pub(super) struct Remains<K, V> {
+    pub(super) retired: Retired,
+    pub(super) outgrown: Vec<*mut Table<K, V>>,
+    pub(super) graves: Vec<Grave<K, V>>,
 }
 
 impl<K, V> Writer<K, V> {
@@ -79,8 +88,8 @@ impl<K, V> Writer<K, V> {
         Index::new(self.policy.capacity().min(FIRST_ROOM) as usize)
     }
 
-    pub(super) fn pulse(&self) -> u32 {
-        self.policy.pulse()
+    pub(super) fn settled(&self) -> Settled {
+        self.policy.settled()
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -119,10 +128,11 @@ impl<K, V> Writer<K, V> {
         &mut self,
         shard: &Shard<K, V>,
         table: &Table<K, V>,
-        entry: Entry<K, V>,
+        entry: Entry<'_, K, V>,
         old: Option<Slot>,
+        now: Moment,
         gone: &mut Gone,
-    ) -> Result<(), Entry<K, V>> {
+    ) -> Result<(), (K, V)> {
         let weight = u64::from(entry.weight);
         let slot = (weight <= self.policy.capacity()).then(|| self.slot()).flatten();
         let Some(slot) = slot else {
@@ -130,12 +140,12 @@ impl<K, V> Writer<K, V> {
             if let Some(old) = old {
                 self.unlink(table, old, Cause::Replaced, gone);
             }
-            return Err(entry);
+            return Err((entry.key, entry.value));
         };
         let slab = &table.slab;
         let place = Place::of(entry.hash);
         if let Some(old) = old {
-            Self::write(slab, slot, entry);
+            Self::write(slab, slot, entry, now);
             let before = self.policy.weight();
             self.policy.replace(old, slot, weight as u32, &**slab);
             table.index.replace(place.spread(), old, slot);
@@ -145,17 +155,17 @@ impl<K, V> Writer<K, V> {
             self.make_room(table, 0, usize::MAX, gone);
         } else {
             self.make_room(table, weight, usize::MAX, gone);
-            Self::write(slab, slot, entry);
+            Self::write(slab, slot, entry, now);
             self.policy.insert(slot, place.spread(), weight as u32, &**slab);
             self.set_linked(slot, true);
             self.link(shard, table, place, slot);
         }
-        shard.set_pulse(self.policy.pulse());
+        shard.set_settled(self.policy.settled());
         Ok(())
     }
 
     /// Writes the node of a free slot.
-    fn write(slab: &Slab<K, V>, slot: Slot, entry: Entry<K, V>) {
+    fn write(slab: &Slab<K, V>, slot: Slot, entry: Entry<'_, K, V>, now: Moment) {
         let Entry { key, value, life, extra, .. } = entry;
         slab.prepare(slot);
         // SAFETY: the slot is prepared, and free: never used, or dropped after the grace period in which it could be found.
@@ -165,7 +175,7 @@ impl<K, V> Writer<K, V> {
         }
         if let Some(place) = slab.extra(slot) {
             // SAFETY: as above. Where the chunk has extras each entry writes its own, for the one before may have left one.
-            unsafe { place.write(extra.unwrap_or_default()) };
+            unsafe { place.write(extra.map_or_else(Extra::default, |terms| Extra::new(terms, now))) };
         }
     }
 
@@ -234,7 +244,7 @@ impl<K, V> Writer<K, V> {
                 continue;
             }
             // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
-            let dead = !unsafe { (*table.slab.node(slot)).life.is_alive(ticks(now)) }
+            let dead = !unsafe { (*table.slab.node(slot)).life.is_alive(now) }
                 // SAFETY: as above.
                 || table.slab.extra(slot).is_some_and(|extra| unsafe { (*extra).is_idle(now) });
             if dead {
@@ -267,7 +277,7 @@ impl<K, V> Writer<K, V> {
         self.next = 0;
         self.linked = Vec::new();
         self.hand = 0;
-        shard.set_pulse(self.policy.pulse());
+        shard.set_settled(self.policy.settled());
     }
 
     pub(super) fn resize(&mut self, capacity: u64) {
@@ -275,13 +285,13 @@ impl<K, V> Writer<K, V> {
     }
 
     /// What this write has to do for those before it, once it has released the lock.
-    pub(super) fn settle(&mut self, grace: &Grace) -> Option<Due<K, V>> {
+    pub(super) fn settle(&mut self, grace: &Grace, table: &Table<K, V>) -> Option<Due<K, V>> {
         let idle = self.retired.is_idle(grace, self.policy.capacity()) && self.outgrown.is_empty() && self.graves.is_empty();
-        (!idle).then(|| self.settle_all(grace))
+        (!idle).then(|| self.settle_all(grace, table))
     }
 
     #[cold]
-    fn settle_all(&mut self, grace: &Grace) -> Due<K, V> {
+    fn settle_all(&mut self, grace: &Grace, table: &Table<K, V>) -> Due<K, V> {
         let (mut dead, advance) = self.retired.settle(grace, self.policy.capacity());
         if !needs_drop::<K, V>() {
             self.free.append(&mut dead);
@@ -290,15 +300,15 @@ impl<K, V> Writer<K, V> {
             self.free_outgrown(grace);
         }
         let ripe = self.graves.iter().position(|grave| grave.is_over(grace));
-        let grave = ripe.map(|at| self.graves.swap_remove(at));
+        let ready = ripe.map(|at| self.graves.swap_remove(at));
         // A grave must not wait for retired slots to fill a batch.
-        let advance = advance || (grave.is_none() && !self.graves.is_empty());
-        Due { dead, grave, advance }
+        let advance = advance || (ready.is_none() && !self.graves.is_empty());
+        Due { slab: table.slab.clone(), dead, grave: ready, advance }
     }
 
     /// As `settle`, for all there is.
-    pub(super) fn flush(&mut self, grace: &Grace) -> Due<K, V> {
-        let mut due = self.settle_all(grace);
+    pub(super) fn flush(&mut self, grace: &Grace, table: &Table<K, V>) -> Due<K, V> {
+        let mut due = self.settle_all(grace, table);
         due.dead.append(&mut self.retired.flush(grace));
         if !needs_drop::<K, V>() {
             self.free.append(&mut due.dead);
@@ -332,8 +342,8 @@ impl<K, V> Writer<K, V> {
     }
 
     /// What is retired and what was outgrown, for whoever has the shard for itself.
-    pub(super) fn into_remains(&mut self) -> (Retired, Vec<*mut Table<K, V>>, Vec<Grave<K, V>>) {
+    pub(super) fn take_remains(&mut self) -> Remains<K, V> {
         let outgrown = std::mem::take(&mut self.outgrown).into_iter().map(|(_, table)| table).collect();
-        (self.retired.take(), outgrown, std::mem::take(&mut self.graves))
+        Remains { retired: self.retired.take(), outgrown, graves: std::mem::take(&mut self.graves) }
     }
 }

@@ -19,6 +19,7 @@ mod usage;
 use adaptive::Adaptive;
 use held::Held;
 use lru::Lru;
+use usage::Usage;
 
 /// A place of the storage, dense from 0 and below 2^26.
 pub(crate) type Slot = u32;
@@ -52,6 +53,23 @@ pub(crate) enum Policy {
     Lru(Lru),
 }
 
+/// Which marks a hit leaves as they are: those that agree with the lower half in the bits of the upper one. So the usual hit needs not know the kind
+/// of the policy, and stores nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Settled(pub(crate) u32);
+
+impl Settled {
+    #[inline]
+    pub(crate) fn is(self, mark: u16) -> bool {
+        (u32::from(mark) ^ self.0) & (self.0 >> 16) == 0
+    }
+
+    /// As much of the pulse as marks keep.
+    pub(crate) fn pulse(self) -> u32 {
+        (self.0 & 0xFFFF) >> (self.0 >> 16).trailing_zeros()
+    }
+}
+
 macro_rules! each {
     ($self:expr, $policy:ident => $body:expr) => {
         match $self {
@@ -79,9 +97,18 @@ impl Policy {
         }
     }
 
-    /// What hits are told; the storage publishes it after each write.
     pub(crate) fn pulse(&self) -> u32 {
         each!(self, policy => policy.pulse())
+    }
+
+    /// What hits are told; the storage publishes it after each write.
+    pub(crate) fn settled(&self) -> Settled {
+        let mask = match self {
+            Self::Adaptive(_) => Usage::WHEN,
+            Self::Lru(_) => u16::MAX,
+        };
+        let now = (self.pulse() << mask.trailing_zeros()) as u16;
+        Settled(u32::from(mask) << 16 | u32::from(now))
     }
 
     /// Takes in a slot of a new key. A weight of 0 pins it.

@@ -14,6 +14,9 @@ const MOST_USES: u16 = 3;
 pub(super) struct Usage(u16);
 
 impl Usage {
+    /// The bits of the time.
+    pub(super) const WHEN: u16 = !MOST_USES;
+
     pub(super) const fn of(mark: u16) -> Self {
         Self(mark)
     }

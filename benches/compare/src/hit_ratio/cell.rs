@@ -32,7 +32,8 @@ impl Cell {
             return None;
         }
         let mut hit_ratios = vec![(opt.name, best)];
-        let hits = at_once(others, |subject| (subject.hits)(trace, capacity));
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let hits = at_once(cores, others, |subject| (subject.hits)(trace, capacity));
         hit_ratios.extend(others.iter().zip(hits).map(|(subject, hits)| (subject.name, percent(hits))));
         Some(Self { trace: trace.name.clone(), share, capacity, hit_ratios })
     }
@@ -49,9 +50,8 @@ fn capacity(distinct: usize, share: f64) -> usize {
     distinct * (10.0 * share).round() as usize / 1_000
 }
 
-/// What `of` returns for each item, in their order; on every core, since nothing is timed. Each item is worked on by one thread alone.
-fn at_once<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(1, usize::from);
+/// What `of` returns for each item, in their order; by several threads, since nothing is timed. Each item is worked on by one alone.
+fn at_once<T: Sync, R: Send>(threads: usize, items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R> {
     let waiting = Mutex::new(items.iter().enumerate());
     let next = || waiting.lock().expect("the iterator does not panic").next();
     let work = || {
@@ -62,7 +62,7 @@ fn at_once<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R>
         done
     };
     let mut done: Vec<(usize, R)> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..cores.min(items.len())).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..threads.min(items.len())).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
     done.sort_by_key(|(place, _)| *place);
@@ -71,6 +71,8 @@ fn at_once<T: Sync, R: Send>(items: &[T], of: impl Fn(&T) -> R + Sync) -> Vec<R>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::super::replay::subjects;
     use super::*;
 
@@ -81,9 +83,24 @@ mod tests {
     }
 
     #[test]
-    fn results_stand_in_the_order_of_their_items() {
-        let items: Vec<u64> = (0..100).collect();
-        assert_eq!(at_once(&items, |item| item * 2), (0..100).map(|item| item * 2).collect::<Vec<_>>());
+    fn results_stand_in_the_order_of_their_items_whichever_thread_was_first() {
+        let begun = [const { AtomicBool::new(false) }; 4];
+        let wait_for = |item: usize| {
+            while !begun[item].load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+        };
+        // One thread does 0 and 3, the other 1 and 2.
+        let results = at_once(2, &[0, 1, 2, 3], |item| {
+            begun[*item].store(true, Ordering::Release);
+            match item {
+                0 => wait_for(2),
+                2 => wait_for(3),
+                _ => {}
+            }
+            10 * item
+        });
+        assert_eq!(results, [0, 10, 20, 30]);
     }
 
     #[test]

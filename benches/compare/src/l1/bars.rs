@@ -134,7 +134,7 @@ mod tests {
     use crate::series::Unit;
 
     fn series(work: &str, threads: usize, subject: &'static str, samples: &[f64]) -> Series {
-        Series { work: work.into(), threads, subject, unit: Unit::Nanoseconds, samples: samples.into() }
+        Series { work: work.into(), threads, subject, note: "", unit: Unit::Nanoseconds, samples: samples.into() }
     }
 
     #[test]

@@ -61,8 +61,8 @@ pub(crate) fn measure<K: Key, V: Value>(args: &Args, work: &Work, roster: Roster
                 let samples: Vec<f64> = rounds.iter().map(|paces| of(&paces[index])).collect();
                 let Figure { median, spread } = Figure::of(samples.iter().copied());
                 print!("{median:>12.0} {:>4.0}%", 100.0 * spread);
-                let (work, subject) = (format!("{}-{pace}-{suffix}", work.name), contender.name());
-                series.push(Series { work, threads: THREADS, subject, unit: Unit::Nanoseconds, samples });
+                let (work, subject, note) = (format!("{}-{pace}-{suffix}", work.name), contender.name(), contender.note());
+                series.push(Series { work, threads: THREADS, subject, note, unit: Unit::Nanoseconds, samples });
             }
             let (misses, calls) = rounds
                 .iter()

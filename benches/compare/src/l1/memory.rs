@@ -1,5 +1,6 @@
 //! The memory that a cache takes, by what the process grows when it is filled.
 
+use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 use std::time::Duration;
@@ -45,8 +46,9 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    fn per_entry(self) -> f64 {
-        self.bytes as f64 / self.live.max(1) as f64
+    /// Nothing where most of what was offered is missing: what the process grew by is then not the entries'.
+    fn per_entry(self, capacity: usize) -> Option<f64> {
+        (2 * self.live >= capacity as u64).then(|| self.bytes as f64 / self.live as f64)
     }
 }
 
@@ -100,20 +102,23 @@ pub(crate) fn measure(args: &Args, work: &Work, subjects: &[(&'static str, &'sta
     let mut series = Vec::new();
     for (subject, note) in subjects.iter().filter(|(name, _)| *name != BARE_LOOP && args.wants_subject(name)) {
         progress::show(&format!("{}: {subject}", work.name));
-        let weights = [in_child(args, work, subject, false)?, in_child(args, work, subject, true)?];
-        progress::show("");
-        let [some, full] = weights;
-        println!(
-            "  {subject:<22}{:>9} {:>12.1}{:>15} {:>12.1}  {note}",
-            some.live,
-            some.per_entry(),
-            full.live,
-            full.per_entry()
-        );
-        for (suffix, weight) in [("", some), ("-full", full)] {
-            let (work, samples) = (format!("{}{suffix}", work.name), vec![weight.per_entry()]);
-            series.push(Series { work, threads: 1, subject, unit: Unit::BytesPerEntry, samples });
+        let mut line = format!("  {subject:<22}");
+        for (full, suffix, stock) in [(false, "", some), (true, "-full", full)] {
+            let weight = in_child(args, work, subject, full)?;
+            let bytes = weight.per_entry(stock.capacity);
+            let shown = bytes.map_or_else(|| "-".into(), |bytes| format!("{bytes:.1}"));
+            let _ = write!(line, "{:>1$} {shown:>12}", weight.live, if full { 15 } else { 9 });
+            series.extend(bytes.map(|bytes| Series {
+                work: format!("{}{suffix}", work.name),
+                threads: 1,
+                subject,
+                note,
+                unit: Unit::BytesPerEntry,
+                samples: vec![bytes],
+            }));
         }
+        progress::show("");
+        println!("{line}  {note}");
     }
     Ok(series)
 }
@@ -141,12 +146,18 @@ mod tests {
         assert_eq!(resident_in("Name:\tcompare\n"), None);
     }
 
+    #[test]
+    fn a_cache_that_has_lost_most_of_what_it_was_offered_has_no_figure() {
+        assert_eq!(Weight { live: 1_248, bytes: 75_000_000 }.per_entry(100_000), None);
+        assert_eq!(Weight { live: 50_000, bytes: 5_000_000 }.per_entry(100_000), Some(100.0));
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_table_of_known_size_weighs_what_it_is() {
         // 2^19 slots of 32 bytes for 200,000 keys: 84 bytes a key, of which hardly any comes from elsewhere.
         let weight = weigh::<SeqlockTable, u64, u64>(Stock { capacity: 200_000, ttl: None, keys: 200_000 }).unwrap();
         assert_eq!(weight.live, 200_000);
-        assert!((80.0..95.0).contains(&weight.per_entry()), "{weight:?}");
+        assert!(weight.per_entry(200_000).is_some_and(|bytes| (80.0..95.0).contains(&bytes)), "{weight:?}");
     }
 }

@@ -1,7 +1,5 @@
 //! `compare l1`: hits, mixed loads, latency under a writer and memory, in process, every subject in the same run.
 
-use std::fs;
-
 use crate::args::Args;
 use crate::error::Error;
 use crate::machine::Machine;
@@ -33,6 +31,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     // Now and not after minutes of measuring, if a path is wrong.
     for path in [&args.json, &args.ratios].into_iter().flatten() {
         report::write_json::<Row>(path, &[])?;
+    }
+    if let Some(path) = &args.svg {
+        report::write_text(path, "")?;
     }
 
     let machine = Machine::here();
@@ -91,7 +92,7 @@ fn conclude(args: &Args, series: &[Series]) -> Result<(), Error> {
         report::write_json(path, &verdicts)?;
     }
     if let Some(path) = &args.svg {
-        fs::write(path, plot::hits(series)).map_err(|source| Error::Write { path: path.clone(), source })?;
+        report::write_text(path, &plot::hits(series))?;
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ pub(crate) fn measure<K: Key, V: Value>(args: &Args, work: &Work, roster: Roster
     let mut series = Vec::new();
     let mut lines = Vec::with_capacity(contenders.len());
     for (contender, rounds) in contenders.iter().zip(samples) {
-        let (subject, least) = (contender.name(), work.least_hits);
+        let (subject, note, least) = (contender.name(), contender.note(), work.least_hits);
         let hit_ratio = rounds.iter().flatten().copied().sum::<Tally>().hit_ratio();
         if hit_ratio < least {
             return Err(Error::TooManyMisses { work: work.name, subject, hit_ratio, least });
@@ -50,11 +50,11 @@ pub(crate) fn measure<K: Key, V: Value>(args: &Args, work: &Work, roster: Roster
             .enumerate()
             .map(|(index, &threads)| {
                 let samples = rounds.iter().map(|tallies| tallies[index].ns_per_op()).collect();
-                Series { work: work.name.into(), threads, subject, unit: Unit::Nanoseconds, samples }
+                Series { work: work.name.into(), threads, subject, note, unit: Unit::Nanoseconds, samples }
             })
             .collect();
         let figures = of_subject.iter().map(Series::figure).collect();
-        lines.push(Line { subject, note: contender.note(), figures, hit_ratio });
+        lines.push(Line { subject, note, figures, hit_ratio });
         series.extend(of_subject);
     }
     let reference = reference(&lines);
