@@ -30,6 +30,8 @@
 //! - [`TieredCache`] and its [`Builder`]: what a cache can do and how it is described.
 //! - [`Cache`]: the trait to write a service against; [`SharedCache`]: a cache in the service's state;
 //!   `testing::FakeCache` (feature `testing`): a cache for its tests.
+//! - [`MemoryTier`]: the first level: lock-free to read, bounded by entries or weight, with a listener and a choice of [`Policy`].
+//!   [`MemoryCache`]: the same as a cache of its own, synchronous, for a program that needs nothing behind it.
 //! - [`Ttl`]: how long values live, and when a stale one may be served.
 //! - [`Error`] and [`ErrorKind`]: what can fail. Reads degrade and say so in [`Stats`] and [`Cached`]; writes and
 //!   invalidations return errors.
@@ -47,7 +49,7 @@
 //! | `json`, `postcard`, `bincode` | no | codecs beside [`MessagePack`] |
 //! | `testing` | no | fakes, chaos and conformance suites |
 //!
-//! It runs on tokio. The oldest Rust is 1.88, the oldest Redis 7.0.
+//! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88, the oldest Redis 7.0.
 #![forbid(unsafe_code)]
 
 pub use cache_core::*;

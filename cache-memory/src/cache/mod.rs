@@ -2,6 +2,8 @@
 
 mod builder;
 mod counts;
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
 
 pub use builder::{Expiry, MemoryCacheBuilder};
 
@@ -132,6 +134,15 @@ where
     }
 
     /// As [`insert`](Self::insert), with a life of its own.
+    ///
+    /// ```
+    /// use cache_memory::{Expiry, MemoryCache};
+    /// use std::time::Duration;
+    ///
+    /// let pages = MemoryCache::builder().time_to_live(Duration::from_secs(3_600)).build();
+    /// pages.insert_for("/news", "…", Expiry { time_to_live: Some(Duration::from_secs(10)), ..Expiry::default() });
+    /// assert!(pages.contains_key("/news"));
+    /// ```
     pub fn insert_for(&self, key: K, value: V, expiry: Expiry) -> bool {
         let hash = self.hasher.hash_one(&key);
         let now = self.clock.now();
@@ -140,6 +151,12 @@ where
 
     /// The value of a key, or else what `make` makes, which is then stored. Callers that come at the same time may each make one; all get the one that was
     /// stored first.
+    ///
+    /// ```
+    /// let squares = cache_memory::MemoryCache::<u64, u64>::builder().build();
+    /// assert_eq!(squares.get_or_insert_with(7, || 7 * 7), 49);
+    /// assert_eq!(squares.get_or_insert_with(7, || unreachable!("it is there")), 49);
+    /// ```
     pub fn get_or_insert_with(&self, key: K, mut make: impl FnMut() -> V) -> V
     where
         K: Clone,
@@ -160,7 +177,8 @@ where
         value.or(fresh).unwrap_or_else(make)
     }
 
-    /// Decides by a key's present value what becomes of it, atomically: no other write to the key comes in between. `true` if something was stored or removed.
+    /// Decides by a key's present value what becomes of it, atomically: no other write to the key comes in between. `true` if something was stored or removed at its wish: a value that is too
+    /// heavy is not kept, and takes the old one with it.
     ///
     /// `f` runs without a lock. If the entry was changed meanwhile, it runs again with what is there then, so it should have no effect but its result: as with
     /// [`AtomicU64::fetch_update`](std::sync::atomic::AtomicU64::fetch_update). Not counted in the stats.
@@ -230,6 +248,13 @@ where
 
     /// The live entries, cloned out: those of each shard as they are at one moment, shard after shard. Neither counted nor a use. It holds the clones of one shard at a
     /// time, and no lock while the caller has an item.
+    ///
+    /// ```
+    /// let ages = cache_memory::MemoryCache::<&str, u64>::builder().build();
+    /// ages.insert("ada", 36);
+    /// ages.insert("alan", 41);
+    /// assert_eq!(ages.iter().map(|(_, age)| age).sum::<u64>(), 77);
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = (K, V)>
     where
         K: Clone,

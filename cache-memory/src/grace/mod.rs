@@ -26,7 +26,7 @@ mod models;
 mod record;
 
 use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, global};
-use record::Records;
+use record::{Record, Records};
 pub(crate) use record::Region;
 use std::ptr;
 
@@ -81,9 +81,15 @@ impl Grace {
         let Ok(_advancing) = self.advancing.try_lock() else { return };
         let past = self.epoch.fetch_add(1, Ordering::SeqCst);
         // Ordering: pairs with the light barrier of every reader.
-        if barrier::heavy() && self.records.iter().all(|record| record.has_left(past)) {
+        if !barrier::heavy() {
+            return;
+        }
+        // Not all or nothing: where threads outnumber cores some thread always stands still in a region, but seldom the same one for long.
+        let safe = self.records.iter().filter_map(Record::entered).map(|oldest| oldest - 1).fold(past, u64::min);
+        // A state may be older than its region, by as long as its thread stood between the two; it holds up what comes, and not what is over.
+        if safe > self.safe.load(Ordering::Relaxed) {
             // Ordering: release pairs with `is_over`. Only one thread advances at a time, so it only grows.
-            self.safe.store(past, Ordering::Release);
+            self.safe.store(safe, Ordering::Release);
         }
     }
 }

@@ -24,11 +24,11 @@ unsafe impl Send for Record {}
 unsafe impl Sync for Record {}
 
 impl Record {
-    /// Whether its thread is in no region that was entered in `past` or before.
-    pub(super) fn has_left(&self, past: u64) -> bool {
+    /// The epoch in which its thread entered the region that it is in, if it is in one.
+    pub(super) fn entered(&self) -> Option<u64> {
         // Ordering: acquire pairs with the release of the leaving, and of the next entering, after which the thread touches nothing of before.
         let state = self.state.load(Ordering::Acquire);
-        state == OUTSIDE || state > past
+        (state != OUTSIDE).then_some(state)
     }
 }
 
@@ -119,7 +119,7 @@ impl Drop for Region {
     #[inline]
     fn drop(&mut self) {
         if self.outermost {
-            // Ordering: release pairs with the acquire in `has_left`: what was done in the region is done.
+            // Ordering: release pairs with the acquire in `entered`: what was done in the region is done.
             self.record.state.store(OUTSIDE, Ordering::Release);
         }
     }

@@ -46,6 +46,16 @@ impl<K, V> MemoryTierBuilder<K, V> {
     ///
     /// An entry of weight 0 is pinned: it is never evicted, though it expires and can be removed. Each shard has an even part of the capacity, and an entry
     /// heavier than that is not kept: where entries are large, ask for fewer [shards](Self::shards).
+    ///
+    /// ```
+    /// use cache_memory::MemoryCache;
+    ///
+    /// let bytes = |_: &u64, page: &String| u32::try_from(page.len()).unwrap_or(u32::MAX);
+    /// let pages = MemoryCache::builder().capacity(1_000_000).shards(1).weigher(bytes).build();
+    /// assert!(pages.insert(1, "hello".to_owned()));
+    /// assert_eq!(pages.stats().weight, 5);
+    /// assert!(!pages.insert(1, " ".repeat(1_000_001)) && pages.is_empty());
+    /// ```
     pub fn weigher(mut self, weigher: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Arc::new(weigher));
         self
@@ -53,6 +63,19 @@ impl<K, V> MemoryTierBuilder<K, V> {
 
     /// Is told of every entry that leaves, and why, by the write that made it leave, outside of every lock; of a cleared tier's entries by the
     /// writes after it. Dropping the tier tells nothing. Costs a write some nanoseconds, and its own time.
+    ///
+    /// ```
+    /// use cache_memory::{Cause, MemoryCache};
+    /// use std::sync::mpsc;
+    ///
+    /// let (left, told) = mpsc::channel();
+    /// let tell = move |user: &&'static str, _: &u64, cause: Cause| drop(left.send((*user, cause)));
+    /// let sessions = MemoryCache::builder().listener(tell).build();
+    /// sessions.insert("ada", 1);
+    /// sessions.insert("ada", 2);
+    /// sessions.remove("ada");
+    /// assert_eq!(told.try_iter().collect::<Vec<_>>(), [("ada", Cause::Replaced), ("ada", Cause::Removed)]);
+    /// ```
     pub fn listener(mut self, listener: impl Fn(&K, &V, Cause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Arc::new(listener));
         self

@@ -1,14 +1,17 @@
 //! The index: which slot holds the key of a hash, in buckets of one cache line.
 
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
+
 use crate::policy::Slot;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// Cells of a bucket: as many slots of 4 bytes as fit a line beside a tag each and the overflow.
 const CELLS: usize = 12;
 
-/// Eight of twelve cells are used when the index is as full as it gets: keys fall into buckets at random, and with these means one bucket in sixteen
-/// overflows. With ten it would be one in five, and every insert of a new key has to look on from there.
-const FULL: f64 = 2.0 / 3.0;
+/// Eight to nine of twelve cells are used when the index is as full as it gets: keys fall into buckets at random, and with this mean one bucket in
+/// twelve overflows. With ten it would be one in five, and every insert of a new key has to look on from there.
+const FULL: f64 = 0.7;
 
 /// A bucket. Each cell has a tag, eight bits of the hash that are never zero, and the slot; a tag of zero is an empty cell.
 ///

@@ -2,7 +2,6 @@
 
 use crate::sync::AtomicU16;
 use cache_core::{Moment, Stamp};
-use std::time::Duration;
 
 /// Moments count in ticks of about a millisecond.
 const TICK_BITS: u32 = 20;
@@ -102,10 +101,8 @@ impl Age {
     const DIGITS: u32 = 19;
 
     fn before(last: u64, created: Moment) -> u64 {
-        let first = moment(0);
         // Up to the next tick: early rather than late.
-        let age = moment(last).since(created.max(first)).as_nanos() as u64;
-        let age = up(age, TICK_BITS).min(last);
+        let age = up((FIRST + (last << TICK_BITS)).saturating_sub(created.as_nanos().max(FIRST)), TICK_BITS).min(last);
         if age < 1 << Self::DIGITS {
             return age;
         }
@@ -152,7 +149,7 @@ impl Span {
         }
         let (shift, digits) = (self.0 >> Self::DIGITS, u64::from(self.0) & ((1 << Self::DIGITS) - 1));
         let units = if shift == 0 { digits } else { (digits | 1 << Self::DIGITS) << (shift - 1) };
-        start.after(Duration::from_nanos(units << Self::UNIT_BITS))
+        Moment::from_nanos(start.as_nanos().saturating_add(units << Self::UNIT_BITS))
     }
 }
 
@@ -160,6 +157,7 @@ impl Span {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use std::time::Duration;
 
     fn at() -> impl Strategy<Value = Moment> {
         let near = (0..10_000_000_000_u64).prop_map(|nanos| Moment::ORIGIN.after(Duration::from_nanos(nanos)));

@@ -56,18 +56,19 @@ type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 
 /// The first level of a cache: in memory, bounded, lock-free to read.
 ///
-/// - A **hit** takes no lock, allocates nothing, asks no clock, and writes to no line that other threads read, but for an entry's first few uses.
+/// - A **hit** takes no lock, allocates nothing, asks no clock, and writes to no line that other threads read, but for the entry's mark: once while a 64th
+///   of the entries is replaced.
 ///   The value is read in place or cloned out.
 /// - A **write** takes the lock of one shard, of which there are up to four a core. Reads never wait for it.
 /// - The capacity is never exceeded, in entries or in [weight](MemoryTierBuilder::weigher). Values that left are dropped by later writes, or by
-///   [`sweep`](Self::sweep): at most two batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; more only while a
-///   reader stays inside of [`with`](LocalTier::with).
-/// - An **expired** entry is never read. It is dropped without being read, too: each insert looks at 4 slots of its shard in turn. A tier that
+///   [`sweep`](Self::sweep): at most three batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; more only while a
+///   reader stays inside of [`with`](cache_core::LocalTier::with), or code of the user that runs for a read: `Eq`, `Clone`, a listener.
+/// - An **expired** entry is never read. It is dropped without being read, too: each insert looks at 2 slots of its shard in turn. A tier that
 ///   nobody writes to keeps its dead until it is swept.
 /// - `Eq`, `Clone` and `Drop` of keys and values, the weigher and the listener run outside of every lock: they may use the tier, and when they panic it stays
 ///   usable.
-/// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 7 to 13 of the index; with a version, a token or time to
-///   idle 48 more. A key and a value of 8 bytes each take about 52 in all.
+/// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 8 to 15 of the index; with a version, a token or time to
+///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 52 in all.
 ///
 /// ```
 /// use cache_core::{LocalTier, ManualClock, Stamp, Terms};
@@ -323,21 +324,18 @@ impl<K: Eq, V> MemoryTier<K, V> {
                     }
                 }
                 Change::Remove => {
-                    let done = self.change(
+                    let removed = self.change(
                         region,
                         hash,
                         &key,
                         |key, found| found == *key,
                         |_, locked, writer, held, gone| {
-                            let unchanged = unchanged(held, locked);
-                            if let Some(slot) = held.filter(|_| unchanged) {
-                                writer.unlink(locked.table, slot, Cause::Removed, gone);
-                            }
-                            unchanged
+                            unchanged(held, locked)
+                                .then(|| held.inspect(|slot| writer.unlink(locked.table, *slot, Cause::Removed, gone)).is_some())
                         },
                     );
-                    if done {
-                        return true;
+                    if let Some(removed) = removed {
+                        return removed;
                     }
                 }
             }

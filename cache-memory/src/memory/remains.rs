@@ -21,10 +21,13 @@ pub(super) struct Retired {
     patience: usize,
 }
 
-/// A batch is this share of the capacity, within bounds.
+/// A batch is this share of the capacity, within bounds; its weight, where entries have one, is at most this share, too.
 const SHARE: u64 = 64;
 const SMALLEST: usize = 16;
 const LARGEST: usize = 256;
+
+/// However heavy they are, the barrier is not worth fewer.
+const FEWEST_HEAVY: usize = 4;
 
 /// How long a batch gets in a shard of so many entries.
 fn batch(capacity: u64) -> usize {
@@ -34,6 +37,11 @@ fn batch(capacity: u64) -> usize {
 impl Retired {
     pub(super) fn new() -> Self {
         Self { filling: Vec::new(), weight: 0, waiting: Vec::new(), stamp: 0, patience: 0 }
+    }
+
+    /// How many slots wait as long as no reader holds them up.
+    pub(super) fn most(capacity: u64) -> usize {
+        3 * batch(capacity)
     }
 
     pub(super) fn push(&mut self, slot: Slot, weight: u64) {
@@ -47,7 +55,10 @@ impl Retired {
     }
 
     fn is_full(&self, capacity: u64) -> bool {
-        self.filling.len() >= batch(capacity).max(self.patience) || self.weight > (capacity / SHARE).max(LARGEST as u64)
+        let slots = self.filling.len();
+        // A few heavy ones are a batch, too; where all weigh 1 this never holds.
+        let heavy = slots >= FEWEST_HEAVY && self.weight > slots as u64 && self.weight > capacity / SHARE;
+        slots >= self.patience && (heavy || slots >= batch(capacity))
     }
 
     /// Slots that nobody reads any more, if a batch of them is ready; `true` if somebody should advance the grace period.
@@ -55,6 +66,7 @@ impl Retired {
         let mut ready = Vec::new();
         if !self.waiting.is_empty() && grace.is_over(self.stamp) {
             ready = std::mem::take(&mut self.waiting);
+            self.patience = 0;
         }
         if !self.is_full(capacity) {
             return (ready, false);
@@ -63,8 +75,7 @@ impl Retired {
             self.close(grace);
             return (ready, false);
         }
-        self.patience = self.filling.len() + batch(capacity);
-        self.weight = 0;
+        self.patience = 2 * self.filling.len();
         (ready, true)
     }
 
@@ -95,6 +106,11 @@ impl Retired {
 
     pub(super) fn take(&mut self) -> Self {
         std::mem::replace(self, Self::new())
+    }
+
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
+        self.filling.iter().chain(&self.waiting).copied()
     }
 }
 
@@ -175,20 +191,30 @@ impl<K, V> Grave<K, V> {
         let mut first = None;
         while self.next < until {
             let bucket = self.next;
-            // Counted before: if a listener panics, the rest of its bucket is not told of, and is leaked rather than dropped twice.
             self.next += 1;
             for slot in table.index.slots_in(bucket) {
                 // SAFETY: the slot is in the index, so its node was written, and its bucket is met once.
                 unsafe {
                     let node = table.slab.node(slot);
                     if let Some(tell) = tell {
-                        tell(&(*node).key, &(*node).value);
+                        let told = catch_unwind(AssertUnwindSafe(|| tell(&(*node).key, &(*node).value)));
+                        keep_first(&mut first, told.err());
                     }
                     keep_first(&mut first, drop_nodes(&table.slab, std::iter::once(slot)));
                 }
             }
         }
         (self.next == table.index.buckets(), first)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+impl<K, V> Grave<K, V> {
+    /// How many entries are in it still.
+    pub(super) fn len(&self) -> usize {
+        // SAFETY: it owns the table.
+        let index = unsafe { &(*self.table).index };
+        (self.next..index.buckets()).map(|bucket| index.slots_in(bucket).count()).sum::<usize>() + self.retired.slots().count()
     }
 }
 

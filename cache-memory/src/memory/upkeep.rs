@@ -81,6 +81,7 @@ impl<K, V> MemoryTier<K, V> {
 
     /// Acts on each shard in turn under its lock until `act` says that it is done, and does what is due in between.
     fn each_shard(&self, mut act: impl FnMut(&Shard<K, V>, &Table<K, V>, &mut Writer<K, V>, &mut Gone) -> bool) {
+        let mut panic = None;
         for shard in &self.shards {
             loop {
                 let region = self.enter();
@@ -91,29 +92,31 @@ impl<K, V> MemoryTier<K, V> {
                 shard.count_write();
                 let due = writer.settle(self.grace, table);
                 drop(writer);
-                let told = self.tell(&region, table, gone);
+                keep_first(&mut panic, self.tell(&region, table, gone));
                 drop(region);
-                self.finish(shard, due, told);
+                keep_first(&mut panic, due.and_then(|due| self.settle(shard, due)));
                 if done {
                     break;
                 }
             }
+        }
+        // Not before the last shard: a panic would leave those after it as they were.
+        if let Some(panic) = panic {
+            resume_unwind(panic);
         }
     }
 
     /// Changes the capacity, and evicts what is over it before it returns. The number of shards stays, and the slots that were used stay allocated.
     pub fn resize(&self, capacity: u64) {
         self.capacity.store(capacity, Ordering::Relaxed);
-        let mut shares = shares(capacity, self.shards.len() as u64);
-        let mut share = 0;
-        let mut fresh = true;
+        let (parts, mut at) = (self.shards.len() as u64, 0);
         self.each_shard(|_, table, writer, gone| {
-            if fresh {
-                share = shares.next().unwrap_or(0);
-                writer.resize(share);
-            }
-            fresh = writer.make_room(table, 0, AT_ONCE, gone);
-            fresh
+            // The latest call's, not this one's, so that calls at once leave shares of one capacity. Ordering: relaxed; who visits the shard after
+            // the last call did got the lock from it, and sees what it stored.
+            writer.resize(shares(self.capacity.load(Ordering::Relaxed), parts).nth(at).unwrap_or(0));
+            let fits = writer.make_room(table, 0, AT_ONCE, gone);
+            at += usize::from(fits);
+            fits
         });
     }
 

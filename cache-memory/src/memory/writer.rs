@@ -1,5 +1,8 @@
 //! What the writers of a shard know. All of it is done under the shard's lock, and none of it runs code of keys or values.
 
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod check;
+
 use super::gone::{Cause, Gone};
 use super::index::{Index, Place};
 use super::life::Life;
@@ -187,11 +190,28 @@ impl<K, V> Writer<K, V> {
             table.index.insert(place, slot);
             return;
         }
-        let most = if self.weighted { usize::MAX } else { usize::try_from(self.policy.capacity()).unwrap_or(usize::MAX) };
-        let index = table.index.grown((2 * room).min(most).max(len), |slot| self.policy.hash(slot));
+        let room = self.next_room(room).max(len);
+        let index = table.index.grown(room, |slot| self.policy.hash(slot));
         index.insert(place, slot);
         let outgrown = shard.publish(Table { index, slab: table.slab.clone() });
         self.outgrown.push((Grace::global().stamp(), outgrown));
+    }
+
+    /// How large the index gets next: four times as large, or once a 64th of the capacity is used, large enough for all of it, which takes 10 bytes for
+    /// each entry of the capacity. The policy's memory is reserved with it. What is outgrown leaves holes that are seldom filled, so steps are few
+    /// where the end is known.
+    fn next_room(&mut self, room: usize) -> usize {
+        let most = usize::try_from(self.policy.capacity()).unwrap_or(usize::MAX);
+        if self.weighted {
+            return 2 * room;
+        }
+        if most / 64 > room {
+            return 4 * room;
+        }
+        // Retired slots are no longer in the index, but still of the policy's dense numbers.
+        let retired = Retired::most(self.policy.capacity());
+        self.policy.reserve(most.saturating_add(retired).min(Slab::<K, V>::MOST_SLOTS));
+        most
     }
 
     /// A slot for a node; `None` if there are no more.

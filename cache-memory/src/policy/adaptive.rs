@@ -96,6 +96,11 @@ impl Adaptive {
         self.boundary.resize(capacity);
     }
 
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.held.reserve(slots);
+        self.lists.reserve(slots);
+    }
+
     pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) {
         self.admit(slot, hash, weight);
         self.time.count(self.held.len());

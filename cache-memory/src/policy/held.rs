@@ -17,6 +17,10 @@ impl Held {
         Self { hashes: Vec::new(), weights: Vec::new(), weight: 0, len: 0 }
     }
 
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.hashes.reserve_exact(slots.saturating_sub(self.hashes.len()));
+    }
+
     pub(super) fn admit(&mut self, slot: Slot, hash: u32, weight: u32) {
         let at = slot as usize;
         if at >= self.hashes.len() {

@@ -34,10 +34,16 @@ impl Lists {
         if node & ANCHOR == 0 { &mut self.slots[node as usize] } else { &mut self.anchors[(node & !ANCHOR) as usize] }
     }
 
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.slots.reserve_exact(slots.saturating_sub(self.slots.len()));
+    }
+
     /// Makes the links of a slot, in no list.
     pub(super) fn admit(&mut self, slot: Slot, label: u32) {
         let free = |slot| Links { before: slot | label << LABEL_SHIFT, after: slot };
-        self.slots.extend((self.slots()..=slot).map(free));
+        if slot >= self.slots() {
+            self.slots.extend((self.slots()..=slot).map(free));
+        }
         self.slots[slot as usize] = free(slot);
     }
 

@@ -56,6 +56,11 @@ impl Lru {
         self.capacity = capacity;
     }
 
+    pub(super) fn reserve(&mut self, slots: usize) {
+        self.held.reserve(slots);
+        self.calendar.reserve(slots);
+    }
+
     pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) {
         self.held.admit(slot, hash, weight);
         self.calendar.admit(slot, 0);

@@ -131,6 +131,11 @@ impl Policy {
         each!(self, policy => policy.evict(marks))
     }
 
+    /// Takes the memory for so many slots, which would otherwise grow step by step.
+    pub(crate) fn reserve(&mut self, slots: usize) {
+        each!(self, policy => policy.reserve(slots));
+    }
+
     /// The hash that a slot was given for, until it is used again.
     pub(crate) fn hash(&self, slot: Slot) -> u32 {
         self.held().hash(slot)

@@ -1,8 +1,9 @@
 //! The whole tier, as small as it gets.
 
-use crate::memory::MemoryTier;
-use crate::sync::explore;
-use cache_core::{LocalTier, ManualClock, Moment, Terms};
+use crate::grace::Grace;
+use crate::memory::{Change, MemoryTier};
+use crate::sync::{Ordering, explore};
+use cache_core::{Local, LocalTier, ManualClock, Moment, Stamp, Terms};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
@@ -35,30 +36,28 @@ impl Drop for Watched {
 
 type Tier = MemoryTier<u64, Watched>;
 
+/// Of every key: what tells them apart is the comparison.
 const HASH: u64 = 0x5EED_0001;
 
 fn now() -> Moment {
     ManualClock::new().clock().now()
 }
 
+fn terms() -> Terms {
+    let end = Moment::NEVER;
+    Terms::from(Stamp { created: now(), soft: end, hard: end, last: end })
+}
+
 fn insert(tier: &Tier, key: u64, value: u64) -> bool {
-    tier.insert(HASH + key, key, Watched::new(value), &Terms::default().forever(), now(), &|| true)
+    tier.insert(HASH, key, Watched::new(value), &terms(), now(), &|| true)
 }
 
-trait Forever {
-    fn forever(self) -> Self;
-}
-
-impl Forever for Terms {
-    fn forever(mut self) -> Self {
-        let (created, end) = (now(), Moment::NEVER);
-        self.stamp = cache_core::Stamp { created, soft: end, hard: end, last: end };
-        self
-    }
+fn remove(tier: &Tier, key: u64) -> bool {
+    tier.remove(HASH, &key, None, &|| ())
 }
 
 fn read(tier: &Tier, key: u64) -> Option<u64> {
-    tier.with(HASH + key, &key, now(), |local| local.value.get())
+    tier.with(HASH, &key, now(), |local| local.value.get())
 }
 
 fn tier(capacity: u64) -> Arc<Tier> {
@@ -73,44 +72,88 @@ fn beside(tier: &Arc<Tier>, act: impl Fn(&Tier) + 'static) -> thread::JoinHandle
 /// Each searches before it has the lock, and must learn under the lock that its search no longer holds.
 #[test]
 fn two_inserts_of_a_key_leave_one_entry() {
-    explore(Some(3), || {
+    explore(None, || {
         let tier = tier(4);
         let other = beside(&tier, |tier| assert!(insert(tier, 7, 1)));
         assert!(insert(&tier, 7, 2));
         other.join().unwrap();
         assert_eq!(tier.len(), 1);
-        assert!(tier.remove(HASH + 7, &7, None, &|| ()));
+        assert!(remove(&tier, 7));
         assert_eq!(read(&tier, 7), None);
     });
 }
 
 #[test]
 fn a_removal_and_an_insert_of_a_key_happen_one_after_the_other() {
+    explore(None, || {
+        let tier = tier(4);
+        insert(&tier, 7, 1);
+        // Not loom's: it adds no order. Both are called under the lock.
+        let is_last = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let other = {
+            let is_last = is_last.clone();
+            beside(&tier, move |tier| assert!(tier.remove(HASH, &7, None, &|| is_last.store(false, Ordering::SeqCst))))
+        };
+        let admit = || {
+            is_last.store(true, Ordering::SeqCst);
+            true
+        };
+        assert!(tier.insert(HASH, 7, Watched::new(2), &terms(), now(), &admit));
+        other.join().unwrap();
+        let found = is_last.load(Ordering::SeqCst).then_some(2);
+        assert_eq!((read(&tier, 7), tier.len()), (found, u64::from(found.is_some())));
+    });
+}
+
+#[test]
+fn no_update_is_lost() {
+    explore(Some(3), || {
+        let tier = tier(4);
+        insert(&tier, 7, 0);
+        let increment = |tier: &Tier| {
+            let next = |held: Option<Local<&Watched>>| Change::Put(Watched::new(held.unwrap().value.get() + 1), terms());
+            assert!(tier.compute(HASH, 7, now(), next));
+        };
+        let other = beside(&tier, increment);
+        increment(&tier);
+        other.join().unwrap();
+        assert_eq!(read(&tier, 7), Some(2));
+    });
+}
+
+#[test]
+fn a_reader_finds_a_key_that_is_overwritten_and_goes_forward() {
     explore(Some(3), || {
         let tier = tier(4);
         insert(&tier, 7, 1);
-        let other = beside(&tier, |tier| assert!(tier.remove(HASH + 7, &7, None, &|| ())));
-        assert!(insert(&tier, 7, 2));
-        other.join().unwrap();
-        assert_eq!(tier.len(), u64::from(read(&tier, 7).is_some()));
+        let reads = beside(&tier, |tier| {
+            let (first, second) = (read(tier, 7), read(tier, 7));
+            assert!(first.is_some() && first <= second);
+        });
+        insert(&tier, 7, 2);
+        tier.sweep(now());
+        insert(&tier, 7, 3);
+        reads.join().unwrap();
     });
 }
 
 #[test]
 fn a_value_is_not_dropped_under_its_reader() {
-    explore(Some(2), || {
+    explore(None, || {
         let tier = tier(1);
         insert(&tier, 7, 1);
         let reads = beside(&tier, |tier| assert!(matches!(read(tier, 7), None | Some(1))));
-        tier.remove(HASH + 7, &7, None, &|| ());
+        remove(&tier, 7);
         tier.sweep(now());
+        // In the same slot.
+        insert(&tier, 8, 2);
         reads.join().unwrap();
     });
 }
 
 #[test]
 fn a_clear_does_not_take_the_table_from_its_readers() {
-    explore(Some(2), || {
+    explore(None, || {
         let tier = tier(1);
         insert(&tier, 7, 1);
         let reads = beside(&tier, |tier| assert!(matches!(read(tier, 7), None | Some(1))));
@@ -118,5 +161,62 @@ fn a_clear_does_not_take_the_table_from_its_readers() {
         tier.sweep(now());
         reads.join().unwrap();
         assert_eq!(read(&tier, 7), None);
+    });
+}
+
+/// The slots of the old slab that a sweep has in hand when it is cleared must not become the new one's.
+#[test]
+fn a_clear_beside_a_sweep_gives_no_slot_twice() {
+    explore(Some(3), || {
+        let tier = tier(4);
+        insert(&tier, 7, 1);
+        remove(&tier, 7);
+        let sweeps = beside(&tier, |tier| tier.sweep(now()));
+        tier.clear();
+        for key in 0..3 {
+            insert(&tier, key, key);
+        }
+        sweeps.join().unwrap();
+        for key in 3..4 {
+            insert(&tier, key, key);
+        }
+        assert_eq!([0, 1, 2, 3].map(|key| read(&tier, key)), [Some(0), Some(1), Some(2), Some(3)]);
+    });
+}
+
+/// A write searches, and finds when it has the lock that the tier was cleared: what it found is of another slab.
+#[test]
+fn an_insert_beside_a_clear_comes_before_or_after_it() {
+    explore(Some(3), || {
+        let tier = tier(2);
+        insert(&tier, 7, 1);
+        let other = beside(&tier, |tier| assert!(insert(tier, 7, 2)));
+        tier.clear();
+        // In the slot that the first one had.
+        insert(&tier, 8, 3);
+        other.join().unwrap();
+        assert_eq!(read(&tier, 8), Some(3));
+        assert!(matches!(read(&tier, 7), None | Some(2)));
+        assert_eq!(tier.len(), 1 + u64::from(read(&tier, 7).is_some()));
+    });
+}
+
+#[test]
+fn a_reader_finds_its_key_while_the_index_grows() {
+    explore(Some(3), || {
+        let tier = tier(1);
+        // The first index is of one bucket, for 12 keys.
+        tier.resize(100);
+        for key in 0..12 {
+            insert(&tier, key, key);
+        }
+        let reads = beside(&tier, |tier| assert_eq!(read(tier, 11), Some(11)));
+        let advances = thread::spawn(|| Grace::global().advance());
+        insert(&tier, 12, 12);
+        insert(&tier, 12, 12);
+        for thread in [reads, advances] {
+            thread.join().unwrap();
+        }
+        assert_eq!(read(&tier, 12), Some(12));
     });
 }

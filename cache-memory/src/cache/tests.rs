@@ -1,0 +1,262 @@
+use super::{Compute, Expiry, MemoryCache, MemoryStats};
+use crate::{Cause, Policy};
+use cache_core::ManualClock;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn cache() -> MemoryCache<String, u64> {
+    MemoryCache::builder().capacity(1_000).build()
+}
+
+fn counted(cache: &MemoryCache<impl Eq + Send + Sync + 'static, impl Send + Sync + 'static>) -> (u64, u64) {
+    let MemoryStats { hits, misses, .. } = cache.stats();
+    (hits, misses)
+}
+
+#[test]
+fn reads_of_all_threads_are_counted_exactly() {
+    // More threads in turn than have cells of their own, and as many at once as there are.
+    let (turns, at_once, reads) = if cfg!(miri) { (2, 3, 4) } else { (40, 8, 300) };
+    let cache = MemoryCache::<u64, u64>::builder().capacity(100).build();
+    (0..50).for_each(|key| _ = cache.insert(key, key));
+    for _ in 0..turns {
+        std::thread::scope(|scope| {
+            for _ in 0..at_once {
+                scope.spawn(|| {
+                    (0..reads).for_each(|key| assert_eq!(cache.get(&(key % 100)), (key % 100 < 50).then_some(key % 100)));
+                });
+            }
+        });
+    }
+    let hits = (0..reads).filter(|key| key % 100 < 50).count() as u64;
+    assert_eq!(counted(&cache), (turns * at_once * hits, turns * at_once * (reads - hits)));
+}
+
+#[test]
+fn more_threads_at_once_than_have_cells_are_counted_too() {
+    let threads = if cfg!(miri) { 5 } else { 400 };
+    let cache = MemoryCache::<u64, u64>::builder().capacity(100).build();
+    cache.insert(1, 1);
+    let all = std::sync::Barrier::new(threads);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                // A number is had from the first read on.
+                cache.get(&1);
+                all.wait();
+                (0..10).for_each(|_| _ = cache.get(&2));
+                all.wait();
+            });
+        }
+    });
+    assert_eq!(counted(&cache), (threads as u64, 10 * threads as u64));
+}
+
+#[test]
+fn what_is_no_read_is_not_counted() {
+    let cache = cache();
+    cache.insert("a".to_owned(), 1);
+    assert!(cache.contains_key("a") && !cache.contains_key("b"));
+    cache.compute("a".to_owned(), |held| Compute::Put(held.unwrap_or(&0) + 1));
+    cache.and_modify("b".to_owned(), |value| value + 1);
+    assert_eq!(cache.iter().collect::<Vec<_>>(), [("a".to_owned(), 2)]);
+    cache.remove("b");
+    cache.sweep();
+    assert_eq!(counted(&cache), (0, 0));
+    assert_eq!(cache.get("a"), Some(2));
+    assert_eq!(cache.with("b", |_| ()), None);
+    let stats = cache.stats();
+    assert_eq!(stats, MemoryStats { hits: 1, misses: 1, evictions: 0, entries: 1, weight: 1 });
+}
+
+#[test]
+fn evictions_entries_and_weights_are_counted() {
+    let cache = MemoryCache::<u64, u64>::builder().capacity(100).shards(1).weigher(|_, value| *value as u32).build();
+    (0..30).for_each(|key| assert!(cache.insert(key, 10)));
+    assert!(!cache.insert(99, 101) && !cache.contains_key(&99));
+    let stats = cache.stats();
+    assert_eq!((stats.evictions, stats.entries, stats.weight), (20, 10, 100));
+    assert_eq!((cache.len(), cache.capacity(), cache.is_empty()), (10, 100, false));
+    cache.resize(55);
+    assert_eq!((cache.len(), cache.capacity()), (5, 55));
+    cache.clear();
+    assert!(cache.is_empty());
+}
+
+#[test]
+fn an_entry_lives_as_long_as_the_cache_says_or_as_it_says_itself() {
+    let hands = ManualClock::new();
+    let cache = MemoryCache::builder().clock(hands.clock()).time_to_live(60 * SECOND).build();
+    cache.insert("cache's", ());
+    cache.insert_for("its own", (), Expiry { time_to_live: Some(90 * SECOND), time_to_idle: None });
+    cache.insert_for("for ever", (), Expiry::default());
+    let there = || ["cache's", "its own", "for ever"].map(|key| cache.contains_key(key));
+    hands.advance(59 * SECOND);
+    assert_eq!(there(), [true, true, true]);
+    hands.advance(SECOND);
+    assert_eq!(there(), [false, true, true]);
+    assert_eq!(cache.get("cache's"), None);
+    hands.advance(30 * SECOND);
+    assert_eq!(there(), [false, false, true]);
+    assert_eq!(cache.iter().count(), 1, "the dead are not among the entries");
+    assert_eq!(cache.len(), 3, "nobody has met them yet");
+    cache.sweep();
+    assert_eq!(cache.len(), 1);
+    hands.advance(Duration::from_secs(100 * 365 * 86_400));
+    assert_eq!(there(), [false, false, true]);
+}
+
+#[test]
+fn an_entry_that_is_read_is_not_idle() {
+    let hands = ManualClock::new();
+    let builder = MemoryCache::builder().clock(hands.clock()).time_to_idle(10 * SECOND).time_to_live(100 * SECOND);
+    let cache = builder.build();
+    cache.insert("read", 1);
+    cache.insert("looked for", 1);
+    cache.insert("left", 1);
+    for _ in 0..11 {
+        hands.advance(9 * SECOND);
+        assert_eq!(cache.get("read"), Some(1));
+        let _ = cache.contains_key("looked for");
+    }
+    assert!(!cache.contains_key("looked for") && !cache.contains_key("left"), "a look is no use");
+    hands.advance(SECOND);
+    assert_eq!(cache.get("read"), None, "however often it is read it ends");
+}
+
+#[test]
+fn a_value_is_made_once_for_a_key_and_then_found() {
+    let cache = MemoryCache::<u64, u64>::builder().capacity(100).build();
+    let made = AtomicU64::new(0);
+    let value = || cache.get_or_insert_with(7, || made.fetch_add(1, Ordering::Relaxed) + 100);
+    assert_eq!([value(), value(), value()], [100; 3]);
+    assert_eq!((made.load(Ordering::Relaxed), counted(&cache)), (1, (2, 1)));
+    cache.remove(&7);
+    assert_eq!(value(), 101);
+}
+
+#[test]
+fn callers_at_once_all_get_the_value_that_was_stored_first() {
+    for _ in 0..if cfg!(miri) { 2 } else { 200 } {
+        let cache = MemoryCache::<u64, u64>::builder().capacity(100).build();
+        let (number, barrier) = (AtomicU64::new(0), std::sync::Barrier::new(4));
+        let get = || {
+            barrier.wait();
+            cache.get_or_insert_with(1, || number.fetch_add(1, Ordering::Relaxed))
+        };
+        let got: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(get)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let stored = cache.get(&1).unwrap();
+        assert!(got.iter().all(|value| *value == stored), "{got:?}, stored {stored}");
+    }
+}
+
+#[test]
+fn a_value_too_heavy_to_keep_is_made_and_returned_all_the_same() {
+    let cache = MemoryCache::<u64, u64>::builder().capacity(10).shards(1).weigher(|_, _| 11).build();
+    let mut made = 0;
+    let mut next = || {
+        made += 1;
+        made
+    };
+    assert_eq!((cache.get_or_insert_with(1, &mut next), cache.get_or_insert_with(1, &mut next)), (1, 2));
+    assert!(cache.is_empty() && made == 2);
+}
+
+#[test]
+fn a_making_that_panics_stores_nothing() {
+    let cache = cache();
+    let make = || cache.get_or_insert_with("a".to_owned(), || std::panic::resume_unwind(Box::new("on purpose")));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(make)).is_err());
+    assert!(cache.is_empty() && cache.get_or_insert_with("a".to_owned(), || 3) == 3);
+}
+
+#[test]
+fn compute_says_whether_it_stored_or_removed_something() {
+    let cache = cache();
+    let compute = |what: Compute<u64>| cache.compute("a".to_owned(), |_| what);
+    assert!(!compute(Compute::Keep) && !compute(Compute::Remove));
+    assert!(compute(Compute::Put(1)) && compute(Compute::Put(2)) && !compute(Compute::Keep));
+    assert_eq!(cache.get("a"), Some(2));
+    assert!(compute(Compute::Remove) && cache.is_empty());
+    assert!(!cache.and_modify("a".to_owned(), |value| value + 1) && cache.is_empty());
+    cache.insert("a".to_owned(), 5);
+    assert!(cache.and_modify("a".to_owned(), |value| value + 1) && cache.get("a") == Some(6));
+}
+
+#[test]
+fn a_computed_value_has_the_cache_s_life_anew() {
+    let hands = ManualClock::new();
+    let cache = MemoryCache::builder().clock(hands.clock()).time_to_live(10 * SECOND).build();
+    cache.insert("a", 1);
+    hands.advance(6 * SECOND);
+    assert!(cache.and_modify("a", |value| value + 1));
+    hands.advance(6 * SECOND);
+    assert_eq!(cache.get("a"), Some(2));
+    hands.advance(4 * SECOND);
+    assert!(!cache.and_modify("a", |value| value + 1), "what has ended is not there to be modified");
+    assert!(cache.compute("a", |held| Compute::Put(held.copied().unwrap_or(70))));
+    assert_eq!(cache.get("a"), Some(70));
+}
+
+#[test]
+fn threads_that_add_at_once_lose_nothing() {
+    let (threads, times) = if cfg!(miri) { (2, 5) } else { (4, 2_000) };
+    let cache = MemoryCache::<&str, u64>::builder().capacity(100).build();
+    cache.insert("modified", 0);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                for _ in 0..times {
+                    assert!(cache.and_modify("modified", |count| count + 1));
+                    assert!(cache.compute("computed", |count| Compute::Put(count.map_or(1, |count| count + 1))));
+                }
+            });
+        }
+    });
+    assert_eq!((cache.get("modified"), cache.get("computed")), (Some(threads * times), Some(threads * times)));
+}
+
+#[test]
+fn entries_are_visited_once_while_others_come_and_go() {
+    let cache = MemoryCache::<u64, u64>::builder().capacity(100_000).shards(4).build();
+    (0..500).for_each(|key| _ = cache.insert(key, key));
+    let mut seen = BTreeMap::new();
+    for (key, value) in cache.iter() {
+        assert_eq!((key % 1_000, seen.insert(key, value)), (value, None));
+        cache.insert(1_000 + key % 1_000, value);
+        cache.remove(&(key + 500));
+    }
+    assert!((0..500).all(|key| seen.contains_key(&key)), "what was there all the time is visited");
+    cache.clear();
+    assert_eq!(cache.iter().count(), 0);
+}
+
+#[test]
+fn the_builder_s_listener_and_policy_are_the_tier_s() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let builder = MemoryCache::<u64, u64>::builder().capacity(2).shards(1).policy(Policy::Lru);
+    let cache = builder.listener(move |key, value, cause| tell.lock().unwrap().push((*key, *value, cause))).build();
+    cache.insert(1, 10);
+    cache.insert(1, 11);
+    cache.insert(2, 20);
+    cache.get(&1);
+    cache.insert(3, 30);
+    cache.remove(&1);
+    let expected = [(1, 10, Cause::Replaced), (2, 20, Cause::Size), (1, 11, Cause::Removed)];
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+#[test]
+fn debug_says_no_keys() {
+    let cache = cache();
+    cache.insert("secret".to_owned(), 1);
+    assert!(!format!("{cache:?}").contains("secret"));
+}

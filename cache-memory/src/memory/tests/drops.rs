@@ -1,0 +1,163 @@
+//! Each key and each value is dropped once, and none is left behind.
+
+use super::census::{Census, Value};
+use super::{LocalTier, MemoryTier, NOW, POLICIES, endless, hash, panics, put, read, take};
+
+type Tier = MemoryTier<u64, Value>;
+
+fn tier(capacity: u64) -> Tier {
+    MemoryTier::builder(capacity).shards(2).build()
+}
+
+fn fill(tier: &Tier, census: &Census, keys: std::ops::Range<u64>) {
+    keys.for_each(|key| assert!(put(tier, key, census.value(key, 1))));
+}
+
+#[test]
+fn a_tier_that_is_dropped_leaves_no_key_and_no_value() {
+    for kind in POLICIES {
+        let census = Census::default();
+        let tier = MemoryTier::builder(300).policy(kind).shards(4).build();
+        for key in 0..5_000 {
+            tier.insert(hash(key), census.key(key), census.value(key, 1), &endless(), NOW, &|| true);
+            tier.remove(hash(key / 2), &(key / 2), None, &|| ());
+        }
+        assert!(census.living() >= 2 * tier.len());
+        drop(tier);
+        assert_eq!(census.living(), 0);
+    }
+}
+
+#[test]
+fn what_was_cleared_goes_with_the_tier_although_nobody_wrote_again() {
+    let census = Census::default();
+    let tier = tier(1_000);
+    for _ in 0..3 {
+        fill(&tier, &census, 0..500);
+        tier.clear();
+    }
+    assert_eq!(tier.len(), 0);
+    drop(tier);
+    assert_eq!(census.living(), 0);
+}
+
+#[test]
+fn what_left_while_a_reader_stayed_goes_with_the_tier() {
+    let census = Census::default();
+    let tier = tier(1_000);
+    let other = MemoryTier::new(10);
+    put(&other, 1, 1);
+    // A region of any tier holds up the memory of all.
+    other.with(hash(1), &1, NOW, |_| {
+        fill(&tier, &census, 0..3_000);
+        tier.clear();
+        fill(&tier, &census, 0..700);
+        assert_eq!(census.living(), 3_700, "nothing goes that a reader may still see");
+        tier.check();
+        drop(tier);
+    });
+    assert_eq!(census.living(), 0);
+}
+
+#[test]
+fn nothing_is_left_when_other_threads_have_read_and_ended() {
+    let census = Census::default();
+    let tier = tier(100);
+    fill(&tier, &census, 0..100);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..100).for_each(|key| _ = read(&tier, key)));
+        }
+    });
+    fill(&tier, &census, 50..250);
+    drop(tier);
+    assert_eq!(census.living(), 0);
+}
+
+#[test]
+fn after_a_burst_of_evictions_a_sweep_leaves_what_is_held() {
+    let census = Census::default();
+    let tier = tier(500);
+    fill(&tier, &census, 0..10_000);
+    tier.drain(NOW);
+    assert_eq!((tier.len(), census.living()), (500, 500));
+    tier.clear();
+    tier.drain(NOW);
+    assert_eq!((tier.len(), census.living()), (0, 0));
+}
+
+#[test]
+fn writes_after_a_clear_take_it_apart() {
+    let census = Census::default();
+    let tier = MemoryTier::builder(10_000).shards(1).build();
+    fill(&tier, &census, 0..8_000);
+    tier.clear();
+    for key in 0..1_000_000 {
+        put(&tier, key % 16, census.value(0, 1));
+        if census.living() < 1_000 {
+            break;
+        }
+    }
+    tier.check();
+    assert!(census.living() < 1_000, "{} live", census.living());
+}
+
+#[test]
+fn a_value_that_is_read_stays_while_it_is_read() {
+    let census = Census::default();
+    let tier = tier(10);
+    fill(&tier, &census, 0..1);
+    let seen = tier.with(hash(0), &0, NOW, |local| {
+        assert!(take(&tier, 0) && read(&tier, 0).is_none());
+        fill(&tier, &census, 1..1_000);
+        tier.sweep(NOW);
+        tier.clear();
+        tier.sweep(NOW);
+        (local.value.id, census.living())
+    });
+    assert_eq!(seen, Some((0, 1_000)), "none of a thousand was dropped");
+    tier.drain(NOW);
+    assert_eq!(census.living(), 0, "and it comes back when the reader has left");
+}
+
+#[test]
+fn values_whose_drops_panic_are_dropped_once_and_so_are_the_others() {
+    let census = Census::default();
+    let tier = tier(50);
+    let mut panicked = 0;
+    for key in 0..2_000 {
+        let value = census.value(key, 1).loud(key % 3 == 0);
+        panicked += u64::from(panics(|| _ = put(&tier, key % 200, value)));
+        if key % 7 == 0 {
+            panicked += u64::from(panics(|| _ = take(&tier, key / 2 % 200)));
+        }
+        if key % 400 == 399 {
+            panicked += u64::from(panics(|| tier.clear()));
+        }
+    }
+    tier.check();
+    assert!(panicked > 0);
+    for _ in 0..100 {
+        panics(|| tier.sweep(NOW));
+    }
+    tier.check();
+    put(&tier, 1, census.value(1, 1).loud(true));
+    put(&tier, 2, census.value(2, 1));
+    assert!(read(&tier, 2).is_some(), "it is as usable as before");
+    assert!(panics(|| drop(tier)), "the panic of a value that was left goes on");
+    assert_eq!(census.living(), 0);
+}
+
+#[test]
+fn a_clear_after_growth_forgets_the_tables_that_were_outgrown() {
+    let census = Census::default();
+    let tier = MemoryTier::builder(20_000).shards(1).build();
+    for round in 1..6 {
+        fill(&tier, &census, 0..round * 500);
+        assert!((0..round * 500).all(|key| read(&tier, key).is_some()));
+        tier.clear();
+        tier.check();
+    }
+    drop(tier);
+    assert_eq!(census.living(), 0);
+}

@@ -1,0 +1,177 @@
+//! How long values stay that have left. Apart from other tests: grace periods are the process's, so a reader of any tier holds up all.
+
+use cache_core::{LocalTier, Moment, Stamp, Terms};
+use cache_memory::MemoryTier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
+
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(living: &Arc<AtomicU64>) -> Self {
+        living.fetch_add(1, Ordering::Relaxed);
+        Self(living.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn put<V: Send + Sync + 'static>(tier: &MemoryTier<u64, V>, key: u64, value: V) {
+    let (now, last) = (Moment::ORIGIN, Moment::NEVER);
+    let terms = Terms::from(Stamp { created: now, soft: last, hard: last, last });
+    assert!(tier.insert(hash(key), key, value, &terms, now, &|| true));
+}
+
+fn hash(key: u64) -> u64 {
+    (key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The documented size of a batch, for a shard of this capacity.
+fn batch(capacity: u64) -> u64 {
+    (capacity / 64).clamp(16, 256)
+}
+
+/// The most that wait in a shard while no reader stays.
+fn most(capacity: u64) -> u64 {
+    3 * batch(capacity)
+}
+
+/// Puts so many keys, the same ones again after `keys`. The most values that lived at once beside those that were held.
+fn churn(tier: &MemoryTier<u64, Counted>, living: &Arc<AtomicU64>, keys: u64, times: u64) -> u64 {
+    let steps = (0..times).map(|step| {
+        put(tier, step % keys, Counted::new(living));
+        living.load(Ordering::Relaxed) - tier.len()
+    });
+    steps.max().unwrap_or(0)
+}
+
+#[test]
+fn no_more_wait_than_documented_whatever_the_capacity() {
+    let _alone = alone();
+    for capacity in [1, 10, 1_000, 5_000, 40_000] {
+        // With room for all keys they are replaced, otherwise evicted.
+        for keys in [capacity / 2 + 1, 3 * capacity + 1] {
+            let (tier, living) = (MemoryTier::builder(capacity).shards(1).build(), Arc::default());
+            let waited = churn(&tier, &living, keys, 3 * capacity + 2_000);
+            assert!(waited <= most(capacity), "{waited} of {capacity}");
+            assert!(waited > batch(capacity), "the barrier is for a batch, not for each: {waited}");
+        }
+    }
+}
+
+#[test]
+fn heavy_values_wait_in_small_batches() {
+    let _alone = alone();
+    for (weight, batch) in [(100, 11), (600, 4), (60_000, 4)] {
+        let builder = MemoryTier::builder(64_000).shards(1).weigher(move |_: &u64, _: &Counted| weight);
+        let (tier, living) = (builder.build(), Arc::default());
+        let waited = churn(&tier, &living, 5_000, 5_000);
+        assert!(waited <= 3 * batch, "{waited} values of {weight}");
+    }
+}
+
+#[test]
+fn what_left_while_a_reader_stayed_comes_back_when_it_has_left() {
+    let _alone = alone();
+    let (tier, living) = (MemoryTier::builder(1_000).shards(1).build(), Arc::default());
+    put(&tier, 0, Counted::new(&living));
+    let (parked, leave) = (Barrier::new(2), Barrier::new(2));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            tier.with(hash(0), &0, Moment::ORIGIN, |_| {
+                parked.wait();
+                leave.wait();
+            })
+        });
+        parked.wait();
+        assert!(churn(&tier, &living, 1_000_000, 10_000) >= 9_000, "what a reader may see stays");
+        tier.sweep(Moment::ORIGIN);
+        assert!(living.load(Ordering::Relaxed) >= 10_000, "nor does a sweep take it from the reader");
+        leave.wait();
+    });
+    // A batch that could not go is as long again before that is tried again.
+    churn(&tier, &living, 1_000_000, 10_100);
+    assert!(living.load(Ordering::Relaxed) <= tier.len() + most(1_000), "{} live", living.load(Ordering::Relaxed));
+    tier.sweep(Moment::ORIGIN);
+    assert_eq!(living.load(Ordering::Relaxed), tier.len());
+}
+
+#[test]
+fn writes_after_a_clear_drop_what_was_in_the_tier() {
+    let _alone = alone();
+    let (tier, living) = (MemoryTier::builder(100_000).shards(1).build(), Arc::default());
+    churn(&tier, &living, 80_000, 80_000);
+    tier.clear();
+    assert_eq!((tier.len(), living.load(Ordering::Relaxed)), (0, 80_000));
+    // 8 buckets each, two thirds full at most and one third at least, and some writes until the grace period is over.
+    churn(&tier, &living, 10, 80_000 / 32 + 10);
+    let left = living.load(Ordering::Relaxed) - tier.len();
+    assert!(left <= most(100_000), "{left} live");
+}
+
+#[test]
+fn readers_that_take_turns_hold_up_what_each_may_see_and_no_more() {
+    let _alone = alone();
+    let (tier, living) = (MemoryTier::builder(1_000).shards(1).build(), Arc::default());
+    put(&tier, 0, Counted::new(&living));
+    let keeper = MemoryTier::new(1);
+    put(&keeper, 0, 0);
+    std::thread::scope(|scope| {
+        let stay = || {
+            let (entered, wait) = mpsc::channel();
+            let (leave, told) = mpsc::channel::<()>();
+            let keeper = &keeper;
+            let reader = scope.spawn(move || {
+                keeper.with(hash(0), &0, Moment::ORIGIN, |_| {
+                    entered.send(()).unwrap();
+                    _ = told.recv();
+                })
+            });
+            wait.recv().unwrap();
+            move || {
+                drop(leave);
+                reader.join().unwrap()
+            }
+        };
+        // At no moment is there nobody in a region.
+        let mut leave = stay();
+        for _ in 0..100 {
+            let next = stay();
+            std::mem::replace(&mut leave, next)();
+            churn(&tier, &living, 1_000_000, 200);
+        }
+        let left = living.load(Ordering::Relaxed) - tier.len();
+        assert!(left < 2_000, "{left} of 20,000");
+        leave();
+    });
+}
+
+#[test]
+fn threads_leave_no_more_behind_than_one() {
+    let _alone = alone();
+    let (tier, living) = (MemoryTier::builder(1_000).shards(4).build(), Arc::default());
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (tier, living) = (&tier, &living);
+            scope.spawn(move || {
+                for step in 0..5_000 {
+                    put(tier, step * 4 + thread, Counted::new(living));
+                    tier.with(hash(step), &step, Moment::ORIGIN, |_| ());
+                }
+            });
+        }
+    });
+    // A batch that could not go in vain grew; it is as long again until it is tried again.
+    churn(&tier, &living, 1_000_000, 2 * living.load(Ordering::Relaxed));
+    let left = living.load(Ordering::Relaxed) - tier.len();
+    assert!(left <= 4 * most(250), "{left} live");
+}
