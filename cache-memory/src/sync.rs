@@ -1,16 +1,16 @@
 //! The primitives that the tier is made of: the standard library's, or loom's or shuttle's where those explore it.
 //!
-//! `--cfg loom` and `--cfg shuttle` choose. loom tries every order of a few steps, stale reads included, on the parts that are made by hand:
-//! the grace periods, the index, the count of writes, and a small whole. shuttle tries many random orders on the whole tier. miri looks for
-//! undefined behaviour in the unit tests. `scripts/verify` runs the three for some minutes, `scripts/verify --long` for longer, and one of them alone is
+//! `--cfg loom` and `--cfg shuttle` choose. loom tries every order of a few steps, stale reads included, on what is made by hand here: grace
+//! periods, the index, the count of writes, and a tier of a few entries. shuttle tries thousands of random orders on the whole tier. miri looks for
+//! undefined behaviour in the unit tests. `scripts/verify` runs the three in some minutes, `scripts/verify --long` all of what they can; or one alone:
 //!
 //! ```sh
-//! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release -p cache-memory --lib models
-//! RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=target/shuttle cargo test --release -p cache-memory --lib models
-//! MIRIFLAGS=-Zmiri-ignore-leaks cargo +nightly miri test -p cache-memory --lib
+//! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release -p cache-memory --lib models::
+//! RUSTFLAGS='--cfg shuttle' CARGO_TARGET_DIR=target/shuttle cargo test --release -p cache-memory --lib models::
+//! CARGO_TARGET_DIR=target/miri cargo +nightly miri test -p cache-memory --lib -- memory:: cache:: grace::
 //! ```
 //!
-//! None of them has `membarrier(2)`, so all three explore the portable fences; see [`crate::grace`] for what the other kind rests on.
+//! None of them has `membarrier(2)`, so all three explore the portable fences; [`crate::grace`] says what the other kind rests on.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{

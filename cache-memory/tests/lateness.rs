@@ -119,6 +119,16 @@ fn writes_after_a_clear_drop_what_was_in_the_tier() {
 }
 
 #[test]
+fn what_was_cleared_under_a_reader_goes_though_nothing_else_leaves() {
+    let _alone = alone();
+    let (tier, living) = (MemoryTier::builder(100_000).shards(1).build(), Arc::default());
+    (0..1_000).for_each(|key| put(&tier, key, Counted::new(&living)));
+    tier.with(hash(0), &0, Moment::ORIGIN, |_| tier.clear());
+    (0..100).for_each(|key| put(&tier, key, Counted::new(&living)));
+    assert_eq!((tier.len(), living.load(Ordering::Relaxed)), (100, 100));
+}
+
+#[test]
 fn readers_that_take_turns_hold_up_what_each_may_see_and_no_more() {
     let _alone = alone();
     let (tier, living) = (MemoryTier::builder(1_000).shards(1).build(), Arc::default());

@@ -18,7 +18,11 @@
 //!
 //! *Why it is sound.* Take a reader whose state the writer did not see, or saw above the stamp. Either its barrier came before the
 //! writer's, and then its store was visible: it has left since, or entered under a later epoch. Or its barrier came after, and then its
-//! loads see the unlinking. A reader that entered under a later epoch has read that epoch and sees what came before it.
+//! loads see the unlinking. A reader that entered under a later epoch has read that epoch and sees what came before it: what was unlinked under an
+//! earlier one, since a writer has a fence of its own between the unlinking and its look at the epoch.
+//!
+//! loom tries the portable kind in every order; it knows no `membarrier`. The other kind rests on what the kernel documents: between the call's
+//! begin and its end, every thread of the process has run a full barrier. The tier's tests with threads run it on real cores.
 
 mod barrier;
 #[cfg(all(test, loom))]

@@ -185,7 +185,11 @@ fn whatever_is_done_at_once_values_are_whole_and_dropped_once() {
         let scene = Scene::new(6, 2);
         let reader = |scene: &Scene| {
             for _ in 0..8 {
-                scene.get(thread_rng().gen_range(0..10));
+                let (outer, inner) = (thread_rng().gen_range(0..10), thread_rng().gen_range(0..10));
+                scene.read(outer, |local, number| {
+                    scene.get(inner);
+                    assert_eq!(local.value.check(outer), number);
+                });
             }
         };
         let writer = |scene: &Scene| {

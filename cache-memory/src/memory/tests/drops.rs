@@ -161,3 +161,23 @@ fn a_clear_after_growth_forgets_the_tables_that_were_outgrown() {
     drop(tier);
     assert_eq!(census.living(), 0);
 }
+
+#[test]
+fn a_table_that_was_outgrown_stays_while_it_is_read_and_no_longer() {
+    let tier = MemoryTier::builder(20_000).shards(1).build();
+    let outgrown = || tier.shards[0].writer.lock().outgrown();
+    put(&tier, 0, 0);
+    tier.with(hash(0), &0, NOW, |_| {
+        (0..5_000).for_each(|key| assert!(put(&tier, key, 0)));
+        tier.sweep(NOW);
+        assert!(outgrown() >= 2, "{} tables", outgrown());
+    });
+    for _ in 0..1_000_000 {
+        tier.sweep(NOW);
+        if outgrown() == 0 {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("{} tables are never freed", outgrown());
+}

@@ -23,6 +23,11 @@ impl<K, V> Writer<K, V> {
         self.retired.slots().count() + self.graves.iter().map(super::Grave::len).sum::<usize>()
     }
 
+    /// How many tables were outgrown and are not freed yet.
+    pub(in crate::memory) fn outgrown(&self) -> usize {
+        self.outgrown.len()
+    }
+
     pub(in crate::memory) fn capacity(&self) -> u64 {
         self.policy.capacity()
     }
