@@ -30,8 +30,8 @@ mod models;
 mod record;
 
 use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, global};
-use record::{Record, Records};
 pub(crate) use record::Region;
+use record::{Record, Records};
 use std::ptr;
 
 /// What readers and writers of all tiers in the process share.
