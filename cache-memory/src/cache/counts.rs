@@ -16,13 +16,6 @@ struct Cells {
     misses: AtomicU64,
 }
 
-impl Cells {
-    #[inline]
-    fn of(&self, hit: bool) -> &AtomicU64 {
-        if hit { &self.hits } else { &self.misses }
-    }
-}
-
 pub(super) struct Counts {
     own: Box<[Cells]>,
     shared: Cells,
@@ -35,15 +28,27 @@ impl Counts {
         Self { own, shared: Cells::default() }
     }
 
-    /// Counts a read. A region's thread has its number for itself, so that a load and a store do.
+    /// Counts a read that found something.
     #[inline]
-    pub(super) fn read(&self, region: &Region, hit: bool) {
+    pub(super) fn hit(&self, region: &Region) {
+        self.count(region, |cells| &cells.hits);
+    }
+
+    /// Counts one that did not.
+    #[inline]
+    pub(super) fn miss(&self, region: &Region) {
+        self.count(region, |cells| &cells.misses);
+    }
+
+    /// A region's thread has its number for itself, so that a load and a store do.
+    #[inline]
+    fn count(&self, region: &Region, of: impl Fn(&Cells) -> &AtomicU64) {
         if let Some(own) = self.own.get(region.thread()) {
-            let cell = own.of(hit);
+            let count = of(own);
             // Ordering: relaxed. Only this thread writes it; a thread that gets the number later acquired the record that it comes with.
-            cell.store(cell.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         } else {
-            self.shared.of(hit).fetch_add(1, Ordering::Relaxed);
+            of(&self.shared).fetch_add(1, Ordering::Relaxed);
         }
     }
 

@@ -110,12 +110,17 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        let hash = self.hasher.hash_one(key);
+        // First, while there is little that has to survive the call.
         let now = self.clock.now();
+        let hash = self.hasher.hash_one(key);
         let region = self.tier.enter();
-        let seen = self.tier.look(&region, hash, key, now);
-        self.counts.read(&region, seen.is_some());
-        seen.map(|seen| f(seen.value()))
+        if let Some(seen) = self.tier.look(&region, hash, key, now) {
+            self.counts.hit(&region);
+            Some(f(seen.value()))
+        } else {
+            self.counts.miss(&region);
+            None
+        }
     }
 
     /// Whether a key has a live entry. Neither counted nor a use.

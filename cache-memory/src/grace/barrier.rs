@@ -20,7 +20,7 @@ mod kernel {
     }
 
     #[inline]
-    pub(super) fn is_asymmetric() -> bool {
+    pub(in crate::grace) fn is_asymmetric() -> bool {
         // Ordering: relaxed; it is written once, before the first tier exists, and whoever has a tier got it from there.
         ASYMMETRIC.load(Ordering::Relaxed)
     }
@@ -37,7 +37,7 @@ mod kernel {
     pub(in crate::grace) fn settle() {}
 
     #[inline]
-    pub(super) fn is_asymmetric() -> bool {
+    pub(in crate::grace) fn is_asymmetric() -> bool {
         false
     }
 
@@ -46,16 +46,18 @@ mod kernel {
     }
 }
 
-pub(super) use kernel::settle;
+pub(super) use kernel::{is_asymmetric, settle};
 
 /// Between a reader's store of its state and its first load.
 #[inline]
 pub(super) fn light() {
-    if kernel::is_asymmetric() {
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-    } else {
-        fence(Ordering::SeqCst);
-    }
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+}
+
+/// The same, where the heavy barrier does not reach this thread.
+#[inline]
+pub(super) fn light_fenced() {
+    fence(Ordering::SeqCst);
 }
 
 /// Between what a writer has unlinked and its look at the epoch. A whole fence, though `heavy` reaches this thread as well: that comes after the

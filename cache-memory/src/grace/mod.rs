@@ -49,6 +49,9 @@ pub(crate) struct Grace {
 /// The epoch of a record whose thread is in no region.
 const OUTSIDE: u64 = 0;
 
+/// The same, where its thread needs a fence to enter one: all threads or none, as the kernel has it.
+const OUTSIDE_FENCED: u64 = u64::MAX;
+
 global! {
     static GRACE: Grace = Grace {
         epoch: AtomicU64::new(OUTSIDE + 1),

@@ -1,6 +1,6 @@
 //! What each thread tells of itself: in which epoch it entered a region.
 
-use super::{Grace, OUTSIDE, barrier};
+use super::{Grace, OUTSIDE, OUTSIDE_FENCED, barrier};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, local};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use std::ptr;
 /// ends.
 #[repr(align(128))]
 pub(crate) struct Record {
-    /// The epoch of the outermost region its thread is in, or [`OUTSIDE`].
+    /// The epoch of the outermost region its thread is in, or [`OUTSIDE`], or [`OUTSIDE_FENCED`].
     state: AtomicU64,
     taken: AtomicBool,
     /// Its place in the list; see [`Region::thread`].
@@ -24,11 +24,19 @@ unsafe impl Send for Record {}
 unsafe impl Sync for Record {}
 
 impl Record {
+    #[inline]
+    fn enter(&self, grace: &Grace) {
+        // Ordering: acquire pairs with the raising in `advance`: who enters under a later epoch sees what was unlinked before.
+        let epoch = grace.epoch.load(Ordering::Acquire);
+        // Ordering: release, like the leaving: a writer that sees this store instead of that one must see as much.
+        self.state.store(epoch, Ordering::Release);
+    }
+
     /// The epoch in which its thread entered the region that it is in, if it is in one.
     pub(super) fn entered(&self) -> Option<u64> {
         // Ordering: acquire pairs with the release of the leaving, and of the next entering, after which the thread touches nothing of before.
         let state = self.state.load(Ordering::Acquire);
-        (state != OUTSIDE).then_some(state)
+        (state != OUTSIDE && state != OUTSIDE_FENCED).then_some(state)
     }
 }
 
@@ -59,7 +67,7 @@ impl Records {
         }
         let mut head = self.0.load(Ordering::Acquire);
         let record = Box::into_raw(Box::new(Record {
-            state: AtomicU64::new(OUTSIDE),
+            state: AtomicU64::new(if barrier::is_asymmetric() { OUTSIDE } else { OUTSIDE_FENCED }),
             taken: AtomicBool::new(true),
             index: 0,
             next: ptr::null(),
@@ -87,7 +95,8 @@ impl Records {
 /// While it lives, nothing that this thread can reach is used again. Regions nest; only the outermost counts.
 pub(crate) struct Region {
     record: &'static Record,
-    outermost: bool,
+    /// The record's state before, which comes back after.
+    before: u64,
     /// The record is the thread's.
     not_send: PhantomData<*const ()>,
 }
@@ -97,15 +106,15 @@ impl Region {
     #[inline]
     pub(super) fn with(grace: &Grace, record: &'static Record) -> Self {
         // Ordering: relaxed; only this thread writes it while it has the record.
-        let outermost = record.state.load(Ordering::Relaxed) == OUTSIDE;
-        if outermost {
-            // Ordering: acquire pairs with the raising in `advance`: who enters under a later epoch sees what was unlinked before.
-            let epoch = grace.epoch.load(Ordering::Acquire);
-            // Ordering: release, like the leaving: a writer that sees this store instead of that one must see as much.
-            record.state.store(epoch, Ordering::Release);
+        let before = record.state.load(Ordering::Relaxed);
+        if before == OUTSIDE {
+            record.enter(grace);
             barrier::light();
+        } else if before == OUTSIDE_FENCED {
+            record.enter(grace);
+            barrier::light_fenced();
         }
-        Self { record, outermost, not_send: PhantomData }
+        Self { record, before, not_send: PhantomData }
     }
 
     /// A small number that no other live thread has at the same time. Numbers are used again.
@@ -118,10 +127,8 @@ impl Region {
 impl Drop for Region {
     #[inline]
     fn drop(&mut self) {
-        if self.outermost {
-            // Ordering: release pairs with the acquire in `entered`: what was done in the region is done.
-            self.record.state.store(OUTSIDE, Ordering::Release);
-        }
+        // Ordering: release pairs with the acquire in `entered`: what was done in the region is done. Of an inner one it stores what is there.
+        self.record.state.store(self.before, Ordering::Release);
     }
 }
 

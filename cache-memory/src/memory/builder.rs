@@ -6,7 +6,7 @@ use super::upkeep::shares;
 use super::{Listener, MemoryTier, Weigher};
 use crate::Policy;
 use crate::grace::Grace;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64};
+use crate::sync::{AtomicU8, AtomicU64};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -102,7 +102,6 @@ impl<K, V> MemoryTierBuilder<K, V> {
             shards: shares(self.capacity, shards as u64).map(|share| Shard::new(kind, share, weighted)).collect(),
             shift: 32 - shards.trailing_zeros(),
             epochs: Box::new(std::array::from_fn(|_| AtomicU8::new(0))),
-            idles: AtomicBool::new(false),
             capacity: AtomicU64::new(self.capacity),
             weigher: self.weigher,
             listener: self.listener,

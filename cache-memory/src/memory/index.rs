@@ -3,6 +3,7 @@
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests;
 
+use super::slab::Address;
 use crate::policy::Slot;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -24,10 +25,11 @@ struct Bucket {
     first_tags: AtomicU64,
     /// Tags of the cells 8 to 11, and in the upper half the overflow.
     last_tags: AtomicU64,
+    /// Of slots, as [`Address`]es.
     slots: [AtomicU32; CELLS],
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))))]
 const BYTES: u64 = u64::from_le_bytes([1; 8]);
 const ALL_CELLS: u32 = (1 << CELLS) - 1;
 const LAST_CELLS: u64 = 0xFFFF_FFFF;
@@ -39,7 +41,7 @@ struct Cells(u32);
 impl Cells {
     /// Those whose byte in `first` and `last` is the tag, and no others: a reader that followed the slot of an empty cell would read a node that may be
     /// rewritten at that moment. (The well-known shorter form by subtraction errs in the places above a match.)
-    #[cfg(not(target_arch = "x86_64"))]
+    #[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))))]
     #[inline]
     fn with(tag: u8, first: u64, last: u64) -> Self {
         let equal = |tags: u64| {
@@ -50,18 +52,32 @@ impl Cells {
         };
         Self((equal(first) | equal(last) << 8) as u32 & ALL_CELLS)
     }
+}
 
-    /// The same by SSE2, which every x86-64 has.
-    #[cfg(target_arch = "x86_64")]
-    #[inline]
-    fn with(tag: u8, first: u64, last: u64) -> Self {
-        use std::arch::x86_64::{_mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set_epi64x, _mm_set1_epi8};
-        // SAFETY: SSE2 is part of x86-64.
-        let equal = unsafe {
-            let tags = _mm_set_epi64x(last as i64, first as i64);
-            _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi8(tag as i8)))
-        };
-        Self(equal as u32 & ALL_CELLS)
+/// The same by SSE2, which every x86-64 has, with one load of both words.
+///
+/// The load is in assembly, since Rust has no atomic one of 16 bytes: by two of 8 and a way through general registers a hit takes a tenth longer.
+#[cfg(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))]
+mod sse2 {
+    use super::{ALL_CELLS, Bucket, Cells};
+    use std::arch::asm;
+    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_movemask_epi8, _mm_set1_epi32};
+
+    impl Bucket {
+        #[inline]
+        pub(super) fn cells(&self, tag: u8) -> Cells {
+            let tags: __m128i;
+            // SAFETY: a bucket is aligned to 64 bytes and begins with its tags. They are atomics, so that the load may race with stores to them: no
+            // byte is torn, and each is looked at for itself.
+            // Ordering: x86 keeps loads in order, and assembly that may read memory is not moved across other accesses: an acquire.
+            unsafe {
+                asm!("movdqa {tags}, xmmword ptr [{bucket}]", tags = lateout(xmm_reg) tags, bucket = in(reg) self,
+                    options(nostack, preserves_flags, readonly));
+            }
+            // SAFETY: SSE2 is part of x86-64.
+            let equal = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32))) };
+            Cells(equal as u32 & ALL_CELLS)
+        }
     }
 }
 
@@ -79,19 +95,28 @@ impl Iterator for Cells {
 }
 
 impl Bucket {
-    /// The cells with this tag, and whether keys have gone on from here.
+    /// The cells with this tag.
+    #[cfg(not(all(target_arch = "x86_64", not(any(loom, shuttle, miri)))))]
     #[inline]
-    fn cells(&self, tag: u8) -> (Cells, bool) {
+    fn cells(&self, tag: u8) -> Cells {
+        self.cells_by_words(tag)
+    }
+
+    #[cfg(any(test, not(all(target_arch = "x86_64", not(any(loom, shuttle, miri))))))]
+    #[inline]
+    fn cells_by_words(&self, tag: u8) -> Cells {
         // Ordering: acquire pairs with the release in `put`: a slot whose tag is seen is seen as well.
-        let first = self.first_tags.load(Ordering::Acquire);
-        let last = self.last_tags.load(Ordering::Acquire);
-        (Cells::with(tag, first, last), last > LAST_CELLS)
+        Cells::with(tag, self.first_tags.load(Ordering::Acquire), self.last_tags.load(Ordering::Acquire))
     }
 
     #[inline]
-    fn slot(&self, cell: usize) -> Slot {
+    fn address(&self, cell: usize) -> Address {
         // Ordering: acquire pairs with the release in `put` and `replace`: the node in the slot was written before.
-        self.slots[cell].load(Ordering::Acquire)
+        Address::from_bits(self.slots[cell].load(Ordering::Acquire))
+    }
+
+    fn slot(&self, cell: usize) -> Slot {
+        self.address(cell).slot()
     }
 
     fn set_tag(&self, cell: usize, tag: u8) {
@@ -102,7 +127,7 @@ impl Bucket {
     }
 
     fn put(&self, cell: usize, tag: u8, slot: Slot) {
-        self.slots[cell].store(slot, Ordering::Release);
+        self.slots[cell].store(Address::of(slot).bits(), Ordering::Release);
         self.set_tag(cell, tag);
     }
 
@@ -111,8 +136,12 @@ impl Bucket {
         (word.load(Ordering::Relaxed) >> (8 * place)) as u8
     }
 
+    /// Whether keys have gone on from here. A reader asks after it has looked at the cells: a key that comes in between has come too late for it, and one that is
+    /// there was counted before it was put further on.
+    #[inline]
     fn goes_on(&self) -> bool {
-        self.last_tags.load(Ordering::Relaxed) > LAST_CELLS
+        // Ordering: acquire, so that the look at the next bucket comes after this one.
+        self.last_tags.load(Ordering::Acquire) > LAST_CELLS
     }
 
     fn overflow(&self, more: bool) {
@@ -170,37 +199,46 @@ impl Index {
         ((u64::from(spread) * self.buckets.len() as u64) >> 32) as usize
     }
 
-    /// The slots in the home of a place that have its tag, and whether there may be more further on.
     #[inline]
-    pub(super) fn at_home(&self, place: Place) -> (impl Iterator<Item = Slot>, bool) {
+    fn home_of(&self, place: Place) -> &Bucket {
         // SAFETY: a home is less than the number of buckets: a number below 2^32 times theirs, divided by 2^32.
-        let bucket = unsafe { self.buckets.get_unchecked(self.home(place.spread)) };
-        let (cells, goes_on) = bucket.cells(place.tag);
-        (cells.map(|cell| bucket.slot(cell)), goes_on)
+        unsafe { self.buckets.get_unchecked(self.home(place.spread)) }
+    }
+
+    /// The slots in the home of a place that have its tag.
+    #[inline]
+    pub(super) fn at_home(&self, place: Place) -> impl Iterator<Item = Address> {
+        let bucket = self.home_of(place);
+        bucket.cells(place.tag).map(|cell| bucket.address(cell))
+    }
+
+    /// Whether there may be more of them further on. To be asked after a look at the home.
+    #[inline]
+    pub(super) fn goes_on(&self, place: Place) -> bool {
+        self.home_of(place).goes_on()
     }
 
     /// The first slot of the place that `is_it` accepts, in the buckets after its home.
     pub(super) fn find_beyond(&self, place: Place, mut is_it: impl FnMut(Slot) -> bool) -> Option<Slot> {
         let home = self.home(place.spread);
-        let mut at = self.next(home);
-        while at != home {
+        let mut at = home;
+        while self.buckets[at].goes_on() {
+            at = self.next(at);
+            if at == home {
+                break;
+            }
             let bucket = &self.buckets[at];
-            let (mut cells, goes_on) = bucket.cells(place.tag);
-            if let Some(slot) = cells.find_map(|cell| Some(bucket.slot(cell)).filter(|slot| is_it(*slot))) {
+            if let Some(slot) = bucket.cells(place.tag).map(|cell| bucket.slot(cell)).find(|slot| is_it(*slot)) {
                 return Some(slot);
             }
-            if !goes_on {
-                return None;
-            }
-            at = self.next(at);
         }
         None
     }
 
     /// The first slot of the place that `is_it` accepts.
     pub(super) fn find(&self, place: Place, mut is_it: impl FnMut(Slot) -> bool) -> Option<Slot> {
-        let (mut slots, goes_on) = self.at_home(place);
-        slots.find(|slot| is_it(*slot)).or_else(|| if goes_on { self.find_beyond(place, is_it) } else { None })
+        let at_home = self.at_home(place).map(Address::slot).find(|slot| is_it(*slot));
+        at_home.or_else(|| self.find_beyond(place, is_it))
     }
 
     #[inline]
@@ -210,11 +248,11 @@ impl Index {
 
     /// The bucket and the cell of a slot whose hash has this spread.
     fn locate(&self, spread: u32, slot: Slot) -> Option<(usize, usize)> {
-        let mut at = self.home(spread);
+        let (mut at, address) = (self.home(spread), Address::of(slot).bits());
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
             if let Some(cell) =
-                (0..CELLS).find(|cell| bucket.slots[*cell].load(Ordering::Relaxed) == slot && bucket.tag(*cell) != 0)
+                (0..CELLS).find(|cell| bucket.slots[*cell].load(Ordering::Relaxed) == address && bucket.tag(*cell) != 0)
             {
                 return Some((at, cell));
             }
@@ -242,9 +280,18 @@ impl Index {
     }
 
     /// Puts another slot where `old` is. A reader sees the one or the other.
-    pub(super) fn replace(&self, spread: u32, old: Slot, new: Slot) {
-        if let Some((at, cell)) = self.locate(spread, old) {
-            self.buckets[at].slots[cell].store(new, Ordering::Release);
+    pub(super) fn replace(&self, place: Place, old: Slot, new: Slot) {
+        let (home, old, new) = (self.home(place.spread), Address::of(old), Address::of(new).bits());
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
+            if let Some(cell) = bucket.cells(place.tag).find(|cell| bucket.address(*cell) == old) {
+                return bucket.slots[cell].store(new, Ordering::Release);
+            }
+            at = self.next(at);
+            if !bucket.goes_on() || at == home {
+                return;
+            }
         }
     }
 

@@ -48,21 +48,24 @@ impl Life {
             let last = ticks(stamp.last);
             (last, Age::before(last, stamp.created))
         };
-        let word = base << 24 | (age >> 16) << 16 | u64::from(partition) << 8 | u64::from(epoch);
-        let mut life = Self { word, age: age as u16, soft: Span(0), hard: Span(0), mark: AtomicU16::new(0) };
-        let created = life.created();
-        life.soft = Span::until(created, stamp.soft);
+        let created = moment((base & MOST_TICKS).saturating_sub(Age::ticks(age)));
+        let soft = Span::until(created, stamp.soft);
         // Alike but where stale values are served.
-        life.hard = if stamp.hard == stamp.soft { life.soft } else { Span::until(created, stamp.hard) };
-        life
+        let hard = if stamp.hard == stamp.soft { soft } else { Span::until(created, stamp.hard) };
+        let word = base << 24 | (age >> 16) << 16 | u64::from(partition) << 8 | u64::from(epoch);
+        Self { word, age: age as u16, soft, hard, mark: AtomicU16::new(0) }
     }
 
     /// Whether `last` is still to come.
     #[inline]
     pub(super) fn is_alive(&self, now: Moment) -> bool {
-        // With the bit of an endless one this is years ahead, so that its second look is rare.
-        let last = moment(self.word >> 24);
-        now < last || self.word >> 24 & ENDLESS != 0
+        // In ticks, and with the bit of an endless one years ahead, so that this says it of nearly all that are alive. Before `FIRST` it wraps round to far ahead.
+        self.word >> 24 > now.as_nanos().wrapping_sub(FIRST) >> TICK_BITS || self.is_alive_after_all(now)
+    }
+
+    #[cold]
+    fn is_alive_after_all(&self, now: Moment) -> bool {
+        now < moment(self.word >> 24) || self.word >> 24 & ENDLESS != 0
     }
 
     pub(super) fn partition(&self) -> u8 {

@@ -39,13 +39,14 @@ pub use gone::Cause;
 
 use crate::grace::{Grace, Region};
 use crate::policy::Slot;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, Ordering};
 use cache_core::{Local, Moment, Terms, Token};
 use gone::Gone;
 use index::Place;
 use life::Life;
 use node::Node;
 use shard::{Shard, Table};
+use slab::Address;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
@@ -89,8 +90,6 @@ pub struct MemoryTier<K, V> {
     shift: u32,
     /// By partition; an entry of an earlier epoch is suspect.
     epochs: Box<[AtomicU8; 256]>,
-    /// Whether any entry was ever to be forgotten when idle.
-    idles: AtomicBool,
     capacity: AtomicU64,
     weigher: Option<Arc<Weigher<K, V>>>,
     listener: Option<Arc<Listener<K, V>>>,
@@ -105,7 +104,7 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Sync for MemoryTier<K, V> {}
 /// A look at what the tier holds of a key.
 pub(crate) struct Seen<'r, K, V> {
     table: &'r Table<K, V>,
-    slot: Slot,
+    address: Address,
     node: &'r Node<K, V>,
 }
 
@@ -157,11 +156,7 @@ impl<K, V> MemoryTier<K, V> {
     }
 
     /// Whether an entry needs anything beside its node.
-    fn needs_extra(&self, terms: &Terms) -> bool {
-        if terms.idle.is_some() && !self.idles.load(Ordering::Relaxed) {
-            // Ordering: release pairs with the acquire in `is_idle`; the entry is published after.
-            self.idles.store(true, Ordering::Release);
-        }
+    fn needs_extra(terms: &Terms) -> bool {
         terms.version != 0 || terms.idle.is_some() || terms.token != Token::default()
     }
 }
@@ -176,12 +171,8 @@ impl<K: Eq, V> MemoryTier<K, V> {
     {
         let shard = self.shard(hash);
         let table = shard.table(region);
-        let (slot, node) = table.find(region, hash, |found| found.borrow() == key)?;
-        if !node.life.is_alive(now) || (self.idles.load(Ordering::Acquire) && !table.touch(region, slot, now)) {
-            return None;
-        }
-        shard.mark(&node.life.mark);
-        Some(Seen { table, slot, node })
+        let (address, node) = table.find(region, hash, |found| found.borrow() == key)?;
+        (node.life.is_alive(now) && shard.touch(table, region, address, node, now)).then_some(Seen { table, address, node })
     }
 
     /// Whether a key has a live entry. No use of it.
@@ -193,7 +184,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let region = self.enter();
         let table = self.shard(hash).table(&region);
         let found = table.find(&region, hash, |found| found.borrow() == key);
-        found.is_some_and(|(slot, _)| !table.is_dead(&region, slot, now))
+        found.is_some_and(|(address, _)| !table.is_dead(&region, address.slot(), now))
     }
 
     /// What is seen, with its stamp.
@@ -217,7 +208,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let mut gone = Gone::new(self.listener.is_some());
         let before = shard.writes();
         let mut table = shard.table(&region);
-        let mut same = table.find(&region, hash, |found| is_key(&sought, found)).map(|(slot, _)| slot);
+        let mut same = table.find(&region, hash, |found| is_key(&sought, found)).map(|(address, _)| address.slot());
         let mut writer = shard.writer.lock();
         if shard.writes() != before {
             // The index may have changed since the search: whatever may be the key and was not compared yet is compared now.
@@ -291,7 +282,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
         // Ordering: acquire pairs with the release in `suspect`. Read before the entry is in the index: a suspicion in between makes it suspect.
         let epoch = self.epochs[usize::from(partition)].load(Ordering::Acquire);
         let life = Life::new(&terms.stamp, partition, epoch);
-        Entry { hash, key, value, life, extra: self.needs_extra(terms).then_some(terms), weight }
+        Entry { hash, key, value, life, extra: Self::needs_extra(terms).then_some(terms), weight }
     }
 
     /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when
@@ -301,7 +292,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
             let region = self.enter();
             let seen = self.look(&region, hash, &key, now);
             let slab = seen.as_ref().map(|seen| seen.table.slab.clone());
-            let slot = seen.as_ref().map(|seen| seen.slot);
+            let slot = seen.as_ref().map(|seen| seen.address.slot());
             let unchanged = |held: Option<Slot>, locked: &Locked<'_, K, V>| match (slot, &slab) {
                 (Some(slot), Some(slab)) => held == Some(slot) && Arc::ptr_eq(slab, &locked.table.slab),
                 // What is held is past its life, or it would have been seen: unless it is newer than that look.

@@ -2,11 +2,11 @@
 
 use super::index::{Index, Place};
 use super::node::{Extra, Node};
-use super::slab::Slab;
+use super::slab::{Address, Slab};
 use super::writer::Writer;
 use crate::grace::Region;
 use crate::policy::{Kind, Policy, Settled, Slot};
-use crate::sync::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicPtr, AtomicU16, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use cache_core::Moment;
 use std::sync::Arc;
 
@@ -20,23 +20,27 @@ pub(super) struct Table<K, V> {
 impl<K, V> Table<K, V> {
     /// The node of a slot that the index has, or had when the region began.
     #[inline]
-    pub(super) fn node<'r>(&'r self, _region: &'r Region, slot: Slot) -> &'r Node<K, V> {
+    pub(super) fn node<'r>(&'r self, region: &'r Region, slot: Slot) -> &'r Node<K, V> {
+        self.node_at(region, Address::of(slot))
+    }
+
+    #[inline]
+    pub(super) fn node_at<'r>(&'r self, _region: &'r Region, address: Address) -> &'r Node<K, V> {
         // SAFETY: a slot enters the index after its node was written, and a node is not written again or dropped before the end of the
         // region in which its slot could be found.
-        unsafe { &*self.slab.node(slot) }
+        unsafe { &*self.slab.node_at(address) }
     }
 
     /// What the slot has beside its node, if anything.
     #[inline]
-    pub(super) fn extra<'r>(&'r self, _region: &'r Region, slot: Slot) -> Option<&'r Extra> {
-        // SAFETY: as in `node`: written with it.
-        self.slab.extra(slot).map(|extra| unsafe { &*extra })
+    pub(super) fn extra<'r>(&'r self, region: &'r Region, slot: Slot) -> Option<&'r Extra> {
+        self.extra_at(region, Address::of(slot))
     }
 
-    /// Notes a read of an entry; `false` if it comes too late, after the entry lay idle for too long.
-    #[cold]
-    pub(super) fn touch(&self, region: &Region, slot: Slot, now: Moment) -> bool {
-        self.extra(region, slot).is_none_or(|extra| extra.touch(now))
+    #[inline]
+    pub(super) fn extra_at<'r>(&'r self, _region: &'r Region, address: Address) -> Option<&'r Extra> {
+        // SAFETY: as in `node_at`: written with it.
+        self.slab.extra_at(address).map(|extra| unsafe { &*extra })
     }
 
     pub(super) fn is_dead(&self, region: &Region, slot: Slot, now: Moment) -> bool {
@@ -54,23 +58,27 @@ impl<K, V> Table<K, V> {
         region: &'r Region,
         hash: u64,
         is_key: impl Fn(&K) -> bool + Copy,
-    ) -> Option<(Slot, &'r Node<K, V>)> {
-        let (slots, goes_on) = self.index.at_home(Place::of(hash));
-        for slot in slots {
-            let node = self.node(region, slot);
+    ) -> Option<(Address, &'r Node<K, V>)> {
+        for address in self.index.at_home(Place::of(hash)) {
+            let node = self.node_at(region, address);
             if is_key(&node.key) {
-                return Some((slot, node));
+                return Some((address, node));
             }
         }
-        if goes_on { self.find_beyond(region, hash, is_key) } else { None }
+        if self.index.goes_on(Place::of(hash)) { self.find_beyond(region, hash, is_key) } else { None }
     }
 
     /// Apart, so that the way to most keys stays short.
     #[cold]
     #[inline(never)]
-    fn find_beyond<'r>(&'r self, region: &'r Region, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<(Slot, &'r Node<K, V>)> {
+    fn find_beyond<'r>(
+        &'r self,
+        region: &'r Region,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<(Address, &'r Node<K, V>)> {
         let slot = self.index.find_beyond(Place::of(hash), |slot| is_key(&self.node(region, slot).key))?;
-        Some((slot, self.node(region, slot)))
+        Some((Address::of(slot), self.node(region, slot)))
     }
 }
 
@@ -79,8 +87,8 @@ impl<K, V> Table<K, V> {
 pub(super) struct Shard<K, V> {
     /// Owned; a table that was here is freed when its grace period is over.
     table: AtomicPtr<Table<K, V>>,
-    /// Of the policy, for readers: see [`Policy::settled`].
-    settled: AtomicU32,
+    /// Of the policy, for readers: see [`Policy::settled`]. None is, once an entry may be forgotten when idle.
+    settled: AtomicU64,
     pub(super) kind: Kind,
     pub(super) writer: Apart<Writer<K, V>>,
 }
@@ -105,7 +113,7 @@ impl<K, V> Shard<K, V> {
         let table = Box::into_raw(Box::new(Table { index: writer.first_index(), slab: Arc::new(Slab::new()) }));
         Self {
             table: AtomicPtr::new(table),
-            settled: AtomicU32::new(writer.settled().0),
+            settled: AtomicU64::new(writer.settled().0),
             kind,
             writer: Apart { writes: AtomicU64::new(0), lock: Mutex::new(writer) },
         }
@@ -126,23 +134,39 @@ impl<K, V> Shard<K, V> {
         self.table.swap(table, Ordering::AcqRel)
     }
 
-    /// Leaves the mark of a hit.
+    /// Leaves the mark of a hit; `false` if it comes too late, after the entry lay idle for too long.
     #[inline]
-    pub(super) fn mark(&self, mark: &AtomicU16) {
-        // Ordering: relaxed; it guards nothing, and of two uses at once one may be lost.
-        let (settled, found) = (Settled(self.settled.load(Ordering::Relaxed)), mark.load(Ordering::Relaxed));
-        if !settled.is(found)
-            && let Some(touched) = Policy::touched(self.kind, found, settled.pulse())
-        {
+    pub(super) fn touch(&self, table: &Table<K, V>, region: &Region, address: Address, node: &Node<K, V>, now: Moment) -> bool {
+        // Ordering: relaxed; it guards nothing, and of two uses at once one may be lost. `IDLES` is there before the entry that it is for.
+        let settled = Settled(self.settled.load(Ordering::Relaxed));
+        settled.is(node.life.mark.load(Ordering::Relaxed)) || self.touch_unsettled(table, region, address, &node.life.mark, now)
+    }
+
+    /// Apart, for it is rare.
+    #[inline(never)]
+    fn touch_unsettled(&self, table: &Table<K, V>, region: &Region, address: Address, mark: &AtomicU16, now: Moment) -> bool {
+        let settled = Settled(self.settled.load(Ordering::Relaxed));
+        if settled.is_never() && !table.extra_at(region, address).is_none_or(|extra| extra.touch(now)) {
+            return false;
+        }
+        if let Some(touched) = Policy::touched(self.kind, mark.load(Ordering::Relaxed), settled.pulse()) {
             mark.store(touched, Ordering::Relaxed);
         }
+        true
     }
 
     /// Tells readers which marks are settled, if these are others: a store would take the line from them.
-    pub(super) fn set_settled(&self, Settled(settled): Settled) {
-        if self.settled.load(Ordering::Relaxed) != settled {
-            self.settled.store(settled, Ordering::Relaxed);
+    pub(super) fn set_settled(&self, settled: Settled) {
+        let before = Settled(self.settled.load(Ordering::Relaxed));
+        let settled = if before.is_never() { settled.never() } else { settled };
+        if before != settled {
+            self.settled.store(settled.0, Ordering::Relaxed);
         }
+    }
+
+    /// From here on readers look whether an entry lay idle for too long. To be called before the first that may is in the index, which publishes this as well.
+    pub(super) fn watch_idle(&self) {
+        self.settled.store(Settled(self.settled.load(Ordering::Relaxed)).never().0, Ordering::Relaxed);
     }
 
     /// The number of writes that are done. If it is the same under the lock as it was before a search, the search saw what is there.

@@ -23,13 +23,55 @@ pub(super) struct Slab<K, V> {
     chunks: [Chunk<K, V>; CHUNKS],
 }
 
-/// The chunk of a slot and its place there.
-#[inline]
-fn place(slot: Slot) -> (usize, usize) {
-    // Slots end before this overflows.
-    let number = slot.wrapping_add(1 << FIRST_BITS);
-    let bits = (number | 1).ilog2();
-    (bits as usize % CHUNKS, (number ^ (1 << bits)) as usize)
+/// Where a slot's node is: the chunk in the top five bits, the place in it below.
+///
+/// What the index holds, so that a reader need not look for a slot's highest bit: that takes longer than all the rest of finding a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Address(u32);
+
+impl Address {
+    const PLACE_BITS: u32 = 27;
+
+    #[inline]
+    pub(super) fn of(slot: Slot) -> Self {
+        // Slots end before this overflows.
+        let number = slot.wrapping_add(1 << FIRST_BITS);
+        let bits = (number | 1).ilog2();
+        Self(bits << Self::PLACE_BITS | (number ^ (1 << bits)))
+    }
+
+    #[inline]
+    pub(super) fn slot(self) -> Slot {
+        ((1 << self.chunk()) | self.place() as u32).wrapping_sub(1 << FIRST_BITS)
+    }
+
+    /// One that was [stored](Self::bits).
+    #[inline]
+    pub(super) fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
+    #[inline]
+    pub(super) fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// That of a slot so much further on in the same chunk.
+    #[inline]
+    pub(super) fn plus(self, slots: u32) -> Self {
+        Self(self.0 + slots)
+    }
+
+    #[inline]
+    fn chunk(self) -> usize {
+        // Five bits are always below `CHUNKS`.
+        (self.0 >> Self::PLACE_BITS) as usize
+    }
+
+    #[inline]
+    fn place(self) -> usize {
+        (self.0 & ((1 << Self::PLACE_BITS) - 1)) as usize
+    }
 }
 
 fn len(chunk: usize) -> usize {
@@ -49,26 +91,30 @@ impl<K, V> Slab<K, V> {
     /// Where the node of a prepared slot is or will be.
     #[inline]
     pub(super) fn node(&self, slot: Slot) -> *mut Node<K, V> {
-        let (chunk, at) = place(slot);
-        // Ordering: relaxed. The slot came by way of an acquire from the index, or from the writer itself; the chunk was there before.
-        let nodes = self.chunks[chunk].nodes.load(Ordering::Relaxed);
-        // SAFETY: a chunk of a prepared slot has `len(chunk)` nodes, and `at` is below that.
-        unsafe { nodes.add(at) }
+        self.node_at(Address::of(slot))
+    }
+
+    /// The same by the slot's address.
+    #[inline]
+    pub(super) fn node_at(&self, address: Address) -> *mut Node<K, V> {
+        // Ordering: relaxed. The address came by way of an acquire from the index, or from the writer itself; the chunk was there before.
+        let nodes = self.chunks[address.chunk()].nodes.load(Ordering::Relaxed);
+        // SAFETY: a chunk of a prepared slot has `len(chunk)` nodes, and its place is below that.
+        unsafe { nodes.add(address.place()) }
     }
 
     /// What the slot has beside its node; `None` where nothing in its chunk has.
     #[inline]
-    pub(super) fn extra(&self, slot: Slot) -> Option<*mut Extra> {
-        let (chunk, at) = place(slot);
+    pub(super) fn extra_at(&self, address: Address) -> Option<*mut Extra> {
         // Ordering: acquire pairs with the release in `prepare_extra`: a reader of another slot of the chunk sees zeroes.
-        let extras = self.chunks[chunk].extras.load(Ordering::Acquire);
-        // SAFETY: as in `node`; extras are as many as nodes.
-        (!extras.is_null()).then(|| unsafe { extras.add(at) })
+        let extras = self.chunks[address.chunk()].extras.load(Ordering::Acquire);
+        // SAFETY: as in `node_at`; extras are as many as nodes.
+        (!extras.is_null()).then(|| unsafe { extras.add(address.place()) })
     }
 
     /// Sees to it that the slot has memory for a node.
-    pub(super) fn prepare(&self, slot: Slot) {
-        let (chunk, _) = place(slot);
+    pub(super) fn prepare(&self, address: Address) {
+        let chunk = address.chunk();
         let nodes = &self.chunks[chunk].nodes;
         if nodes.load(Ordering::Relaxed).is_null() {
             nodes.store(allocate(Self::layout::<Node<K, V>>(chunk)).cast(), Ordering::Release);
@@ -76,8 +122,8 @@ impl<K, V> Slab<K, V> {
     }
 
     /// Sees to it that the slot, and with it all of its chunk, has an extra.
-    pub(super) fn prepare_extra(&self, slot: Slot) {
-        let (chunk, _) = place(slot);
+    pub(super) fn prepare_extra(&self, address: Address) {
+        let chunk = address.chunk();
         let extras = &self.chunks[chunk].extras;
         if extras.load(Ordering::Relaxed).is_null() {
             let memory: *mut Extra = allocate(Self::layout::<Extra>(chunk)).cast();

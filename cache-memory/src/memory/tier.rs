@@ -96,7 +96,7 @@ impl<K, V> Seen<'_, K, V> {
     fn terms(&self, region: &Region) -> Terms {
         let life = &self.node.life;
         let plain = Terms { stamp: life.stamp(), partition: Partition::from_index(life.partition()), ..Terms::default() };
-        let extra = self.table.extra(region, self.slot);
+        let extra = self.table.extra_at(region, self.address);
         extra.map_or(plain, |extra| Terms { version: extra.version, token: extra.token, idle: extra.idle(), ..plain })
     }
 }

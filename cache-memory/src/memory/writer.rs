@@ -9,14 +9,17 @@ use super::life::Life;
 use super::node::{Extra, Node};
 use super::remains::{Grave, Retired, needs_drop};
 use super::shard::{Shard, Table};
-use super::slab::Slab;
+use super::slab::{Address, Slab};
 use crate::grace::Grace;
 use crate::policy::{Kind, Policy, Settled, Slot};
 use cache_core::{Moment, Terms};
 use std::sync::Arc;
 
-/// How many slots an insert looks at for expired entries: one cache line or two that follow each other.
-const LOOKED_AT: usize = 2;
+/// How many slots are looked at together for expired entries, on cache lines that follow each other.
+const ROW: u32 = 8;
+
+/// Every so many inserts of a shard one looks at a row: two slots an insert.
+const TURNS: u32 = 4;
 
 /// The first index has room for so many, or for the capacity if that is less.
 const FIRST_ROOM: u64 = 64;
@@ -31,8 +34,10 @@ pub(super) struct Writer<K, V> {
     next: Slot,
     /// A bit for each slot that is in the index.
     linked: Vec<u64>,
-    /// The slot that the next look begins with.
+    /// The row that the next look begins with, by its first slot.
     hand: Slot,
+    /// Inserts since the last look.
+    turn: u32,
     retired: Retired,
     /// Tables whose index was outgrown, each with the stamp of its replacement.
     outgrown: Vec<(u64, *mut Table<K, V>)>,
@@ -80,6 +85,7 @@ impl<K, V> Writer<K, V> {
             next: 0,
             linked: Vec::new(),
             hand: 0,
+            turn: 0,
             retired: Retired::new(),
             outgrown: Vec::new(),
             graves: Vec::new(),
@@ -147,13 +153,16 @@ impl<K, V> Writer<K, V> {
         };
         let slab = &table.slab;
         let place = Place::of(entry.hash);
+        if entry.extra.is_some_and(|terms| terms.idle.is_some()) {
+            shard.watch_idle();
+        }
         if let Some(old) = old {
             Self::write(slab, slot, entry, now);
-            let before = self.policy.weight();
+            let before = self.policy.weight_of(old);
             self.policy.replace(old, slot, weight as u32, &**slab);
-            table.index.replace(place.spread(), old, slot);
+            table.index.replace(place, old, slot);
             self.set_linked(slot, true);
-            self.leave(old, before + weight - self.policy.weight(), Cause::Replaced, gone);
+            self.leave(old, before, Cause::Replaced, gone);
             // A heavier value may need the room of others.
             self.make_room(table, 0, usize::MAX, gone);
         } else {
@@ -170,13 +179,14 @@ impl<K, V> Writer<K, V> {
     /// Writes the node of a free slot.
     fn write(slab: &Slab<K, V>, slot: Slot, entry: Entry<'_, K, V>, now: Moment) {
         let Entry { key, value, life, extra, .. } = entry;
-        slab.prepare(slot);
+        let address = Address::of(slot);
+        slab.prepare(address);
         // SAFETY: the slot is prepared, and free: never used, or dropped after the grace period in which it could be found.
-        unsafe { slab.node(slot).write(Node { life, key, value }) };
+        unsafe { slab.node_at(address).write(Node { life, key, value }) };
         if extra.is_some() {
-            slab.prepare_extra(slot);
+            slab.prepare_extra(address);
         }
-        if let Some(place) = slab.extra(slot) {
+        if let Some(place) = slab.extra_at(address) {
             // SAFETY: as above. Where the chunk has extras each entry writes its own, for the one before may have left one.
             unsafe { place.write(extra.map_or_else(Extra::default, |terms| Extra::new(terms, now))) };
         }
@@ -225,13 +235,23 @@ impl<K, V> Writer<K, V> {
         })
     }
 
+    fn has_room(&self, more: u64) -> bool {
+        self.policy.weight() + more <= self.policy.capacity()
+    }
+
     /// Evicts until so much more fits, or so many have gone; `true` if it fits.
+    #[inline]
     pub(super) fn make_room(&mut self, table: &Table<K, V>, more: u64, most: usize, gone: &mut Gone) -> bool {
+        self.has_room(more) || self.evict(table, more, most, gone)
+    }
+
+    #[inline(never)]
+    fn evict(&mut self, table: &Table<K, V>, more: u64, most: usize, gone: &mut Gone) -> bool {
         for _ in 0..most {
-            let before = self.policy.weight();
-            if before + more <= self.policy.capacity() {
+            if self.has_room(more) {
                 return true;
             }
+            let before = self.policy.weight();
             let Some(slot) = self.policy.evict(&*table.slab) else { return true };
             self.evictions += 1;
             table.index.remove(self.policy.hash(slot), slot);
@@ -256,26 +276,36 @@ impl<K, V> Writer<K, V> {
 
     /// Looks at the next few slots and takes out what has expired, `but` for one slot. Without a thread of its own, and without a wheel of timers
     /// whose links would cost each entry 8 bytes: after half as many inserts as slots every expired entry is gone.
+    #[inline(never)]
     pub(super) fn forget_expired(&mut self, table: &Table<K, V>, now: Moment, but: Option<Slot>, most: usize, gone: &mut Gone) {
-        for _ in 0..most.min(self.next as usize) {
-            let slot = self.hand;
-            self.hand = if slot + 1 < self.next { slot + 1 } else { 0 };
-            if but == Some(slot) || !self.is_linked(slot) {
-                continue;
-            }
-            // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
-            let dead = !unsafe { (*table.slab.node(slot)).life.is_alive(now) }
-                // SAFETY: as above.
-                || table.slab.extra(slot).is_some_and(|extra| unsafe { (*extra).is_idle(now) });
-            if dead {
-                self.unlink(table, slot, Cause::Expired, gone);
+        for _ in 0..most.min(self.next as usize).div_ceil(ROW as usize) {
+            let row = self.hand;
+            self.hand = if row + ROW < self.next { row + ROW } else { 0 };
+            // All in one chunk: those begin with, and have, a multiple of a row.
+            let first = Address::of(row);
+            let mut linked = self.linked[row as usize / 64] >> (row % 64) & ((1 << ROW) - 1);
+            while linked != 0 {
+                let at = linked.trailing_zeros();
+                linked &= linked - 1;
+                let address = first.plus(at);
+                // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
+                let dead = !unsafe { (*table.slab.node_at(address)).life.is_alive(now) }
+                    // SAFETY: as above.
+                    || table.slab.extra_at(address).is_some_and(|extra| unsafe { (*extra).is_idle(now) });
+                if dead && but != Some(row + at) {
+                    self.unlink(table, row + at, Cause::Expired, gone);
+                }
             }
         }
     }
 
     /// The look of an insert.
     pub(super) fn forget_some_expired(&mut self, table: &Table<K, V>, now: Moment, but: Option<Slot>, gone: &mut Gone) {
-        self.forget_expired(table, now, but, LOOKED_AT, gone);
+        self.turn += 1;
+        if self.turn == TURNS {
+            self.turn = 0;
+            self.forget_expired(table, now, but, ROW as usize, gone);
+        }
     }
 
     pub(super) fn linked_slots(&self) -> Vec<Slot> {

@@ -193,8 +193,7 @@ impl Adaptive {
         if let (Some(queue), 1..) = (queue(label), weight) {
             self.weights[queue as usize] += u64::from(weight);
             self.weights[queue as usize] -= self.held.weight_of(old);
-            self.lists.swap(old, new);
-            self.lists.set_label(old, FREE);
+            self.lists.swap(old, new, FREE);
         } else {
             self.leave(old);
             self.enter(new, if weight == 0 { PINNED } else { SMALL });

@@ -79,14 +79,14 @@ impl Lists {
         (first & ANCHOR == 0).then_some(first)
     }
 
-    /// Puts a slot that is in no list where `old` is, with its label; `old` leaves, and must be in a list.
-    pub(super) fn swap(&mut self, old: Slot, new: Slot) {
+    /// Puts a slot that is in no list where `old` is, with its label; `old` leaves with another, and must be in a list.
+    pub(super) fn swap(&mut self, old: Slot, new: Slot, label: u32) {
         let Links { before, after } = self.slots[old as usize];
         self.links(before & NODE).after = new;
         let next = self.links(after);
         next.before = next.before & !NODE | new;
         self.slots[new as usize] = Links { before, after };
-        self.slots[old as usize] = Links { before: before & !NODE | old, after: old };
+        self.slots[old as usize] = Links { before: label << LABEL_SHIFT | old, after: old };
     }
 
     /// Puts all of one list before all of another.

@@ -56,17 +56,29 @@ pub(crate) enum Policy {
 /// Which marks a hit leaves as they are: those that agree with the lower half in the bits of the upper one. So the usual hit needs not know the kind
 /// of the policy, and stores nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Settled(pub(crate) u32);
+pub(crate) struct Settled(pub(crate) u64);
 
 impl Settled {
+    /// In both halves, where marks have no bit.
+    const NEVER: u64 = 1 << 63 | 1 << 31;
+
     #[inline]
     pub(crate) fn is(self, mark: u16) -> bool {
-        (u32::from(mark) ^ self.0) & (self.0 >> 16) == 0
+        (u64::from(mark) ^ self.0) & (self.0 >> 32) == 0
+    }
+
+    /// The same pulse, with no mark settled.
+    pub(crate) fn never(self) -> Self {
+        Self(self.0 | Self::NEVER)
+    }
+
+    pub(crate) fn is_never(self) -> bool {
+        self.0 & Self::NEVER == Self::NEVER
     }
 
     /// As much of the pulse as marks keep.
     pub(crate) fn pulse(self) -> u32 {
-        (self.0 & 0xFFFF) >> (self.0 >> 16).trailing_zeros()
+        (self.0 as u32 & 0xFFFF) >> (self.0 >> 32).trailing_zeros()
     }
 }
 
@@ -108,7 +120,7 @@ impl Policy {
             Self::Lru(_) => u16::MAX,
         };
         let now = (self.pulse() << mask.trailing_zeros()) as u16;
-        Settled(u32::from(mask) << 16 | u32::from(now))
+        Settled(u64::from(mask) << 32 | u64::from(now))
     }
 
     /// Takes in a slot of a new key. A weight of 0 pins it.
@@ -139,6 +151,11 @@ impl Policy {
     /// The hash that a slot was given for, until it is used again.
     pub(crate) fn hash(&self, slot: Slot) -> u32 {
         self.held().hash(slot)
+    }
+
+    /// Of a slot in use.
+    pub(crate) fn weight_of(&self, slot: Slot) -> u64 {
+        self.held().weight_of(slot)
     }
 
     /// Of all slots in use.

@@ -50,11 +50,12 @@ fn a_tag_is_found_in_each_cell_and_in_no_other() {
             for _ in 0..300 {
                 bucket.overflow(true);
             }
-            let (cells, goes_on) = bucket.cells(tag);
-            assert_eq!((cells.collect::<Vec<_>>(), goes_on), (vec![cell], true));
+            let cells = bucket.cells(tag);
+            let by_words: Vec<_> = bucket.cells_by_words(tag).collect();
+            assert_eq!((cells.collect::<Vec<_>>(), by_words, bucket.goes_on()), (vec![cell], vec![cell], true));
             bucket.set_tag(cell, 0);
             (0..300).for_each(|_| bucket.overflow(false));
-            assert!(bucket.cells(tag).0.next().is_none() && !bucket.cells(tag).1);
+            assert!(bucket.cells(tag).next().is_none() && bucket.cells_by_words(tag).next().is_none() && !bucket.goes_on());
         }
     }
 }
@@ -135,7 +136,7 @@ proptest! {
                 }
                 Step::Replace(n) => if let Some(old) = nth(n) {
                     let place = map.remove(&old).unwrap();
-                    index.replace(place.spread(), old, next);
+                    index.replace(place, old, next);
                     map.insert(next, place);
                     next += 1;
                 },

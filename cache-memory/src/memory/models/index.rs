@@ -82,7 +82,7 @@ fn a_key_whose_slot_is_replaced_is_never_missed() {
         keys.insert(1, 7);
         let replace = |keys: &Keys| {
             keys.write(2, 7);
-            keys.index.replace(spread(7), 1, 2);
+            keys.index.replace(place(7), 1, 2);
         };
         beside(keys, |keys| assert!(keys.find(7).is_some()), replace);
     });

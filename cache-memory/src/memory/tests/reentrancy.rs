@@ -210,3 +210,47 @@ fn a_write_leaves_alone_what_took_the_place_of_the_entry_it_compared() {
         tier.check();
     }
 }
+
+#[test]
+fn a_write_that_compared_with_what_is_cleared_before_it_writes_finds_nothing() {
+    let held = || {
+        let tier = Arc::new(MemoryTier::builder(10).shards(1).build());
+        let behind: Weak<MemoryTier<Slow, u64>> = Arc::downgrade(&tier);
+        tier.insert(7, Slow(1, Some(Box::new(move || behind.upgrade().unwrap().clear()))), 0, &endless(), NOW, &|| true);
+        tier
+    };
+    let tier = held();
+    assert!(!tier.remove(7, &Slow(1, None), None, &|| ()));
+    tier.check();
+    let tier = held();
+    assert!(tier.insert(7, Slow(1, None), 3, &endless(), NOW, &|| true));
+    tier.check();
+    assert_eq!((tier.len(), value_of(&tier, 1)), (1, Some(3)));
+}
+
+/// A value that clears its tier when it is dropped.
+struct Clearing(Weak<MemoryTier<u64, Self>>);
+
+impl Drop for Clearing {
+    fn drop(&mut self) {
+        self.0.upgrade().iter().for_each(|tier| tier.clear());
+    }
+}
+
+#[test]
+fn slots_that_are_dropped_while_the_tier_is_cleared_are_not_used_again() {
+    let tier = Arc::new(MemoryTier::builder(100).shards(1).build());
+    for round in 0..5 {
+        for key in 0..200 {
+            tier.insert(key, key, Clearing(if key == 0 { Arc::downgrade(&tier) } else { Weak::new() }), &endless(), NOW, &|| {
+                true
+            });
+            tier.check();
+        }
+        for _ in 0..20 {
+            tier.sweep(NOW);
+            tier.check();
+        }
+        assert!(tier.len() <= 100, "round {round}");
+    }
+}

@@ -32,9 +32,10 @@ proptest! {
                     let new = (slot + 1) % 20;
                     if at(&queues, new).is_none() {
                         lists.set_label(new, 31);
-                        lists.swap(slot, new);
-                        prop_assert_eq!((lists.label(new), lists.label(slot)), (slot % 32, slot % 32));
+                        lists.swap(slot, new, 30);
+                        prop_assert_eq!((lists.label(new), lists.label(slot)), (slot % 32, 30));
                         lists.set_label(new, new % 32);
+                        lists.set_label(slot, slot % 32);
                         queues[queue].iter_mut().filter(|queued| **queued == slot).for_each(|queued| *queued = new);
                     }
                 }
