@@ -1,10 +1,13 @@
 //! How a tier is configured, and what a URL says.
 
 use crate::error::config_error;
+use crate::node::Node;
+use crate::nodes::Nodes;
 use crate::tier::RedisTier;
 use cache_core::{Error, Result};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Time for one call unless told.
@@ -16,7 +19,6 @@ const DEFAULT_MAX_RECORD_BYTES: usize = 8 << 20;
 
 /// What a dial needs to know.
 pub(crate) struct Config {
-    pub(crate) address: Address,
     pub(crate) login: Option<Login>,
     pub(crate) database: i64,
     pub(crate) timeout: Duration,
@@ -58,9 +60,15 @@ impl fmt::Debug for Config {
 /// | [`timeout`](Self::timeout) | 100 ms | every call ends within it |
 /// | [`connect_timeout`](Self::connect_timeout) | 500 ms | a dial with its handshake ends within it |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
-#[derive(Debug)]
 #[must_use = "a builder does nothing until it is connected"]
-pub struct RedisTierBuilder(Result<Config>);
+pub struct RedisTierBuilder(Result<(Address, Config)>);
+
+impl fmt::Debug for RedisTierBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Address, user and password stay out of logs.
+        f.debug_tuple("RedisTierBuilder").field(&self.0.as_ref().map(|(_, config)| config)).finish()
+    }
+}
 
 impl RedisTierBuilder {
     pub(crate) fn new(url: &str) -> Self {
@@ -95,7 +103,7 @@ impl RedisTierBuilder {
     /// [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) if Redis refuses the user, the password or a permission.
     pub async fn connect(self) -> Result<RedisTier> {
         let tier = self.lazy()?;
-        tier.first_dial().await?;
+        tier.nodes().first_dial().await?;
         Ok(tier)
     }
 
@@ -105,7 +113,7 @@ impl RedisTierBuilder {
     /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL or option that cannot work. Refused credentials fail the
     /// calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials).
     pub fn lazy(self) -> Result<RedisTier> {
-        let config = self.0?;
+        let (address, config) = self.0?;
         for (name, value) in [("timeout", config.timeout), ("connect timeout", config.connect_timeout)] {
             if value < Duration::from_millis(1) {
                 return Err(config_error(format!("the {name} of the Redis tier must be at least 1 ms")));
@@ -114,11 +122,12 @@ impl RedisTierBuilder {
         if config.max_record_bytes < cache_core::record::HEADER_LEN {
             return Err(config_error("max_record_bytes must hold at least a record's header of 92 bytes"));
         }
-        Ok(RedisTier::new(config))
+        let config = Arc::new(config);
+        Ok(RedisTier::new(config.clone(), Nodes::one(Node::new(config, address))))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        if let Ok(config) = &mut self.0 {
+        if let Ok((_, config)) = &mut self.0 {
             change(config);
         }
         self
@@ -126,7 +135,7 @@ impl RedisTierBuilder {
 }
 
 /// Reads a URL. No error quotes any part of it.
-fn parse(url: &str) -> Result<Config> {
+fn parse(url: &str) -> Result<(Address, Config)> {
     let Some((scheme, _)) = url.split_once("://") else {
         return Err(config_error("not a Redis URL: write redis://[user:password@]host[:port][/database]"));
     };
@@ -153,14 +162,14 @@ fn parse(url: &str) -> Result<Config> {
     if settings.db() < 0 {
         return Err(config_error("the database number of the Redis URL is negative"));
     }
-    Ok(Config {
-        address,
+    let config = Config {
         login: password.map(|password| Login { username, password }),
         database: settings.db(),
         timeout: DEFAULT_TIMEOUT,
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-    })
+    };
+    Ok((address, config))
 }
 
 /// The driver's fixed text says what is wrong; its detail may quote the URL.
@@ -207,13 +216,13 @@ mod tests {
 
     #[test]
     fn a_url_gives_address_credentials_and_database() {
-        let config = parse("redis://user:p%40ss@example.org:6380/3").unwrap();
-        assert!(matches!(&config.address, Address::Tcp(host, 6380) if host == "example.org"));
+        let (address, config) = parse("redis://user:p%40ss@example.org:6380/3").unwrap();
+        assert!(matches!(&address, Address::Tcp(host, 6380) if host == "example.org"));
         let login = config.login.unwrap();
         assert_eq!((login.username.as_deref(), login.password.as_str()), (Some("user"), "p@ss"));
         assert_eq!(config.database, 3);
-        let config = parse("redis://[::1]").unwrap();
-        assert!(matches!(&config.address, Address::Tcp(host, 6379) if host == "::1"));
+        let (address, _) = parse("redis://[::1]").unwrap();
+        assert!(matches!(&address, Address::Tcp(host, 6379) if host == "::1"));
     }
 
     #[test]

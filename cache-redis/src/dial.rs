@@ -25,9 +25,9 @@ pub(crate) type Dialed = (Live, JoinHandle<()>);
 /// Dials once, within the connect timeout.
 ///
 /// The error's kind tells what to do: [`ErrorKind::Credentials`] and [`ErrorKind::Config`] need a person, all else is weather.
-pub(crate) async fn dial(config: &Config) -> Result<Dialed, Error> {
+pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
     let dialed = async {
-        match &config.address {
+        match address {
             Address::Tcp(host, port) => {
                 // The name is looked up anew each time: after a failover it leads to another server.
                 let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;

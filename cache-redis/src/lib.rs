@@ -65,10 +65,13 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod coalescer;
 mod dial;
 mod error;
 mod link;
 mod live;
+mod node;
+mod nodes;
 mod script;
 mod server_time;
 mod tier;

@@ -1,6 +1,6 @@
 //! The state of the connection as callers see it, and the supervisor that keeps it up.
 
-use crate::builder::Config;
+use crate::builder::{Address, Config};
 use crate::dial::dial;
 use crate::live::{Live, Loss};
 use arc_swap::ArcSwap;
@@ -37,14 +37,15 @@ pub(crate) enum State {
 
 /// What the callers and the supervisor share.
 pub(crate) struct Link {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
+    pub(crate) address: Address,
     state: ArcSwap<State>,
     changed: Notify,
 }
 
 impl Link {
-    pub(crate) fn new(config: Config) -> Self {
-        Self { config, state: ArcSwap::from_pointee(State::Idle), changed: Notify::new() }
+    pub(crate) fn new(config: Arc<Config>, address: Address) -> Self {
+        Self { config, address, state: ArcSwap::from_pointee(State::Idle), changed: Notify::new() }
     }
 
     pub(crate) fn state(&self) -> arc_swap::Guard<Arc<State>> {
@@ -74,7 +75,7 @@ pub(crate) async fn supervise(link: Arc<Link>) {
     let mut backoff = Backoff::new();
     let mut outage: Option<Outage> = None;
     loop {
-        let wait = match dial(&link.config).await {
+        let wait = match dial(&link.config, &link.address).await {
             Ok((live, driver)) => {
                 if let Some(outage) = outage.take() {
                     info!(outage_ms = outage.ms(), "the connection to Redis is back");

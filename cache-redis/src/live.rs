@@ -1,5 +1,6 @@
 //! One established connection, and what is known of it.
 
+use crate::coalescer::{Coalescer, Reply, Request};
 use crate::error::from_driver;
 use crate::server_time::ServerTime;
 use parking_lot::Mutex;
@@ -38,7 +39,7 @@ impl Loss {
 
 /// A connection in use. Calls share it, each holding it for its own time: when the last lets go, it is closed.
 pub(crate) struct Live {
-    connection: MultiplexedConnection,
+    coalescer: Coalescer,
     time: Mutex<ServerTime>,
     timeouts: AtomicU32,
     read_only: AtomicBool,
@@ -58,7 +59,7 @@ impl Drop for Driver {
 impl Live {
     pub(crate) fn new(connection: MultiplexedConnection, time: ServerTime, driver: Driver) -> Self {
         Self {
-            connection,
+            coalescer: Coalescer::new(connection, true),
             time: Mutex::new(time),
             timeouts: AtomicU32::new(0),
             read_only: AtomicBool::new(false),
@@ -70,7 +71,12 @@ impl Live {
     /// A handle to send with. Dropping a call's future leaves its reply to the driver, which throws it away: replies are
     /// matched to calls by their order on the wire, so no other call ever gets it.
     pub(crate) fn connection(&self) -> MultiplexedConnection {
-        self.connection.clone()
+        self.coalescer.connection()
+    }
+
+    /// Sends a request, together with others where there are many; `None` if the connection breaks.
+    pub(crate) async fn send(&self, request: Request) -> Option<Reply> {
+        self.coalescer.send(request).await
     }
 
     /// The server's time, at most, at a local moment.

@@ -1,9 +1,7 @@
 //! The Lua scripts: their text, their digests, and one way to run them.
 
-use crate::error::is_no_script;
 use bytes::Bytes;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError};
+use redis::Cmd;
 use std::sync::LazyLock;
 
 /// A script and the digest that Redis knows it by.
@@ -58,20 +56,6 @@ impl Script {
         let mut cmd = redis::cmd("EVALSHA");
         cmd.arg(&self.digest).arg(keys);
         cmd
-    }
-
-    /// Runs a [`call`](Self::call). A server that has forgotten the script (a restart behind a proxy, `SCRIPT FLUSH`) gets it
-    /// again in one round trip with the repeated call, once.
-    pub(crate) async fn run(&self, connection: &mut MultiplexedConnection, call: Cmd) -> Result<Answer, RedisError> {
-        match call.query_async(connection).await {
-            Err(err) if is_no_script(&err) => {
-                let mut pipeline = redis::pipe();
-                pipeline.add_command(self.load()).ignore().add_command(call);
-                let (answer,) = pipeline.query_async(connection).await?;
-                Ok(answer)
-            }
-            answer => answer,
-        }
     }
 }
 

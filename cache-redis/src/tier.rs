@@ -1,21 +1,18 @@
-//! The tier's handle: it finds a connection for each call, bounds the call, and accounts for how it ended.
+//! The tier's handle: it finds the node for each call, and says how it ended.
 
 use crate::builder::{Config, RedisTierBuilder};
-use crate::error::{from_driver, is_read_only};
-use crate::link::{Link, State, supervise};
-use crate::live::Live;
+use crate::coalescer::Request;
+use crate::error::{from_driver, is_no_script};
+use crate::node::Called;
+use crate::nodes::Nodes;
 use crate::script::{Answer, Script};
 use bytes::Bytes;
 use cache_core::record::HEADER_LEN;
-use cache_core::{Error, ErrorKind, Result};
-use parking_lot::Mutex;
-use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisError};
+use cache_core::{Error, Result};
+use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use std::fmt;
 use std::sync::Arc;
-use tokio::runtime::Handle;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use tracing::debug;
 
 /// The Redis tier: a [`RemoteTier`](cache_core::RemoteTier) on one Redis node. See the crate's documentation.
@@ -39,37 +36,8 @@ pub struct RedisTier {
 }
 
 struct Shared {
-    link: Arc<Link>,
-    supervisor: Mutex<Supervisor>,
-}
-
-enum Supervisor {
-    /// Not needed so far.
-    None,
-    Running(JoinHandle<()>),
-    Closed,
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Supervisor::Running(task) = self.supervisor.get_mut() {
-            task.abort();
-        }
-    }
-}
-
-/// A call's reply, the connection it came over, and when it was sent.
-pub(crate) struct Called<T> {
-    pub(crate) reply: T,
-    live: Arc<Live>,
-    sent: Instant,
-}
-
-impl<T> Called<T> {
-    /// The server's time when the call was sent, as late as it may have been.
-    pub(crate) fn now(&self) -> u64 {
-        self.live.latest_ms(self.sent.into_std())
-    }
+    config: Arc<Config>,
+    nodes: Nodes,
 }
 
 impl RedisTier {
@@ -97,27 +65,21 @@ impl RedisTier {
         RedisTierBuilder::new(url)
     }
 
-    /// Whether there is a connection at the moment, for a health page. Nothing is sent.
+    /// Whether there is a connection at the moment, for a health page; in a cluster: to every master. Nothing is sent.
     pub fn is_connected(&self) -> bool {
-        matches!(**self.shared.link.state(), State::Up(_))
+        self.shared.nodes.is_connected()
     }
 
-    pub(crate) fn new(config: Config) -> Self {
-        Self { shared: Arc::new(Shared { link: Arc::new(Link::new(config)), supervisor: Mutex::new(Supervisor::None) }) }
+    pub(crate) fn new(config: Arc<Config>, nodes: Nodes) -> Self {
+        Self { shared: Arc::new(Shared { config, nodes }) }
     }
 
     pub(crate) fn config(&self) -> &Config {
-        &self.shared.link.config
+        &self.shared.config
     }
 
-    /// Waits for the first dial. Only what a person must mend is an error.
-    pub(crate) async fn first_dial(&self) -> Result<()> {
-        self.supervise()?;
-        self.shared.link.settled().await;
-        match &**self.shared.link.state() {
-            State::Down(err) if matches!(err.kind(), ErrorKind::Config | ErrorKind::Credentials) => Err(err.clone()),
-            _ => Ok(()),
-        }
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.shared.nodes
     }
 
     /// When a call that begins now must have ended.
@@ -126,98 +88,45 @@ impl RedisTier {
         Instant::now() + self.config().timeout.min(DECADE)
     }
 
-    /// Runs one exchange over the connection, until the deadline.
-    pub(crate) async fn call<T, F>(
+    /// Sends a command to the node of a key, and reads its reply.
+    pub(crate) async fn send<T: FromRedisValue>(
         &self,
         verb: &'static str,
         deadline: Instant,
-        exchange: impl FnOnce(MultiplexedConnection) -> F,
-    ) -> Result<Called<T>>
-    where
-        F: Future<Output = Result<T, RedisError>>,
-    {
-        let called = self.try_call(deadline, exchange).await;
-        called.inspect_err(|err| debug!(verb, kind = ?err.kind(), error = %err, "a call to Redis failed"))
+        key: &[u8],
+        request: Request,
+    ) -> Result<Called<T>> {
+        let called = self.shared.nodes.send(deadline, key, request).await;
+        called.and_then(|called| called.map(read)).inspect_err(|err| failed(verb, err))
     }
 
-    async fn try_call<T, F>(&self, deadline: Instant, exchange: impl FnOnce(MultiplexedConnection) -> F) -> Result<Called<T>>
-    where
-        F: Future<Output = Result<T, RedisError>>,
-    {
-        let live = self.live(deadline).await?;
-        let sent = Instant::now();
-        match timeout_at(deadline, exchange(live.connection())).await {
-            Ok(Ok(reply)) => {
-                live.answered();
-                Ok(Called { reply, live, sent })
+    /// Runs a script on the node of a key, and takes its answer's word and detail.
+    pub(crate) async fn run(
+        &self,
+        verb: &'static str,
+        deadline: Instant,
+        key: &[u8],
+        script: &Script,
+        call: Cmd,
+    ) -> Result<(Bytes, Bytes)> {
+        let run = async {
+            let call = Arc::new(call);
+            let mut called = self.shared.nodes.send(deadline, key, Request::Run(call.clone())).await?;
+            if called.reply.as_ref().is_err_and(is_no_script) {
+                // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again, once.
+                self.shared.nodes.send(deadline, key, Request::Run(Arc::new(script.load()))).await?;
+                called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
             }
-            Ok(Err(err)) => {
-                if err.is_connection_dropped() {
-                    // The supervisor sees it by itself, unless the runtime that it ran on has ended.
-                    self.supervise()?;
-                } else {
-                    live.answered();
-                    if is_read_only(&err) {
-                        live.read_only();
-                    }
-                }
-                Err(from_driver(&err))
-            }
-            Err(_) => {
-                live.timed_out();
-                Err(late())
-            }
-        }
-    }
-
-    /// Runs a script, and takes its answer's word and detail.
-    pub(crate) async fn run(&self, verb: &'static str, deadline: Instant, script: &Script, call: Cmd) -> Result<(Bytes, Bytes)> {
-        let exchange = async move |mut connection: MultiplexedConnection| script.run(&mut connection, call).await;
-        let Called { reply: (time, word, detail), live, sent }: Called<Answer> = self.call(verb, deadline, exchange).await?;
-        live.observe(sent.into_std(), time);
-        Ok((word, detail))
-    }
-
-    /// The connection: at once if there is one or none, else when the first dial has ended.
-    async fn live(&self, deadline: Instant) -> Result<Arc<Live>> {
-        if let State::Up(live) = &**self.shared.link.state() {
-            return Ok(live.clone());
-        }
-        self.supervise()?;
-        timeout_at(deadline, self.shared.link.settled()).await.map_err(|_| late())?;
-        match &**self.shared.link.state() {
-            State::Up(live) => Ok(live.clone()),
-            State::Down(err) => Err(err.clone()),
-            State::Closed => Err(closed()),
-            State::Idle | State::Dialing => Err(Error::new(ErrorKind::Unavailable, "there is no connection to Redis")),
-        }
-    }
-
-    /// Starts the supervisor if none runs: at first use, and after the runtime it ran on has ended.
-    fn supervise(&self) -> Result<()> {
-        let mut supervisor = self.shared.supervisor.lock();
-        match &*supervisor {
-            Supervisor::Running(task) if !task.is_finished() => return Ok(()),
-            Supervisor::Closed => return Err(closed()),
-            _ => {}
-        }
-        let runtime = Handle::try_current();
-        let runtime =
-            runtime.map_err(|_| crate::error::config_error("the Redis tier must be used from within a tokio runtime"))?;
-        self.shared.link.publish(State::Dialing);
-        *supervisor = Supervisor::Running(runtime.spawn(supervise(self.shared.link.clone())));
-        Ok(())
+            let called = called.map(read::<Answer>)?;
+            called.observe(called.reply.0);
+            let (_, word, detail) = called.reply;
+            Ok((word, detail))
+        };
+        run.await.inspect_err(|err| failed(verb, err))
     }
 
     pub(crate) async fn stop(&self) {
-        let supervisor = std::mem::replace(&mut *self.shared.supervisor.lock(), Supervisor::Closed);
-        if let Supervisor::Running(task) = supervisor {
-            task.abort();
-            self.shared.link.publish(State::Closed);
-            let _ = task.await;
-        }
-        // Once more: until it had ended, the supervisor could still publish.
-        self.shared.link.publish(State::Closed);
+        self.shared.nodes.stop().await;
     }
 
     /// A record as it is handed out: cut off after its header, and so unreadable, if it is too large.
@@ -231,12 +140,14 @@ impl RedisTier {
     }
 }
 
-fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+/// A reply as what it should be.
+pub(crate) fn read<T: FromRedisValue>(reply: RedisResult<Value>) -> Result<T> {
+    let value = reply.and_then(|value| from_redis_value(value).map_err(RedisError::from));
+    value.map_err(|err| from_driver(&err))
 }
 
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the Redis tier is closed")
+pub(crate) fn failed(verb: &'static str, err: &Error) {
+    debug!(verb, kind = ?err.kind(), error = %err, "a call to Redis failed");
 }
 
 impl fmt::Debug for RedisTier {

@@ -1,6 +1,6 @@
 //! The verbs of [`RemoteTier`], as commands and scripts.
 
-use crate::error::is_wrong_type;
+use crate::coalescer::Request;
 use crate::script::SCRIPTS;
 use crate::tier::RedisTier;
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use cache_core::{
     RemoteKey, RemoteTier, Result, Token,
 };
 use redis::Cmd;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -28,15 +29,7 @@ impl RemoteTier for RedisTier {
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
-        let mut cmd = redis::cmd("GET");
-        cmd.arg(key.as_bytes());
-        let called =
-            self.call("get", self.deadline(), async move |mut connection| match cmd.query_async(&mut connection).await {
-                // A list, say, is as foreign as any foreign string.
-                Err(err) if is_wrong_type(&err) => Ok(Some(Bytes::new())),
-                reply => reply,
-            });
-        let called = called.await?;
+        let called = self.send::<Option<Bytes>>("get", self.deadline(), key.as_bytes(), Request::Get(key.clone())).await?;
         let now = called.now();
         Ok(Fetched { record: called.reply.map(|record| self.bounded(record)), now })
     }
@@ -49,8 +42,9 @@ impl RemoteTier for RedisTier {
             for key in keys {
                 cmd.arg(key.as_bytes());
             }
-            let exchange = async move |mut connection| cmd.query_async::<Vec<Option<Bytes>>>(&mut connection).await;
-            let called = self.call("get_many", deadline, exchange).await?;
+            let Some(first) = keys.first() else { break };
+            let called =
+                self.send::<Vec<Option<Bytes>>>("get_many", deadline, first.as_bytes(), Request::Run(Arc::new(cmd))).await?;
             let now = called.now();
             if called.reply.len() != keys.len() {
                 return Err(not_understood());
@@ -69,7 +63,7 @@ impl RemoteTier for RedisTier {
         let mut call = SCRIPTS.acquire.call(1);
         call.arg(key.as_bytes()).arg(acquire.token.as_bytes()).arg(claim);
         call.arg(millis(acquire.lease)).arg(millis(acquire.retain)).arg(lease_body(key, acquire));
-        let (word, detail) = self.run("acquire", self.deadline(), &SCRIPTS.acquire, call).await?;
+        let (word, detail) = self.run("acquire", self.deadline(), key.as_bytes(), &SCRIPTS.acquire, call).await?;
         match &*word {
             b"granted" => {
                 let floor = detail.as_ref().try_into().map_err(|_| not_understood())?;
@@ -90,7 +84,7 @@ impl RemoteTier for RedisTier {
         self.check_size(&fill.body)?;
         let mut call = SCRIPTS.fill.call(1);
         value_args(call.arg(key.as_bytes()), fill.token, fill.version, fill.age, &fill.body);
-        let (word, _) = self.run("fill", self.deadline(), &SCRIPTS.fill, call).await?;
+        let (word, _) = self.run("fill", self.deadline(), key.as_bytes(), &SCRIPTS.fill, call).await?;
         match &*word {
             b"stored" => Ok(Filled::Stored),
             b"lost" => Ok(Filled::LeaseLost),
@@ -102,7 +96,7 @@ impl RemoteTier for RedisTier {
     async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool> {
         let mut call = SCRIPTS.release.call(1);
         call.arg(key.as_bytes()).arg(token.as_bytes());
-        let (word, _) = self.run("release", self.deadline(), &SCRIPTS.release, call).await?;
+        let (word, _) = self.run("release", self.deadline(), key.as_bytes(), &SCRIPTS.release, call).await?;
         Ok(&*word == b"released")
     }
 
@@ -137,7 +131,7 @@ impl RemoteTier for RedisTier {
         let mut call = SCRIPTS.put.call(1);
         value_args(call.arg(key.as_bytes()), put.token, put.version, put.age, &put.body);
         call.arg(millis(retain));
-        let (word, _) = self.run("put", self.deadline(), &SCRIPTS.put, call).await?;
+        let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, call).await?;
         match &*word {
             b"stored" => Ok(PutOutcome::Stored),
             b"old" => Ok(PutOutcome::NotNewer),
@@ -158,8 +152,8 @@ impl RemoteTier for RedisTier {
         loop {
             let mut cmd = redis::cmd("SCAN");
             cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
-            let exchange = async move |mut connection| cmd.query_async::<(u64, Vec<Bytes>)>(&mut connection).await;
-            let (next, mut keys) = self.call("clear", self.deadline(), exchange).await?.reply;
+            let scanned = self.send::<(u64, Vec<Bytes>)>("clear", self.deadline(), &[], Request::Run(Arc::new(cmd))).await?;
+            let (next, mut keys) = scanned.reply;
             // The pattern's star also crosses colons and braces.
             keys.retain(|key| namespace.contains(key));
             for keys in keys.chunks(INVALIDATE_BATCH) {
@@ -191,14 +185,16 @@ impl RedisTier {
         wanted: impl Iterator<Item = Vec<u8>>,
     ) -> Result<Bytes> {
         let mut call = SCRIPTS.invalidate.call(keys.len());
+        let mut first = &[][..];
         for key in keys {
+            first = key;
             call.arg(key);
         }
         call.arg(millis(retain));
         for wanted in wanted {
             call.arg(wanted);
         }
-        let (_, letters) = self.run(verb, deadline, &SCRIPTS.invalidate, call).await?;
+        let (_, letters) = self.run(verb, deadline, first, &SCRIPTS.invalidate, call).await?;
         Ok(letters)
     }
 
