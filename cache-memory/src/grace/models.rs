@@ -7,6 +7,7 @@ use crate::sync::{AtomicU32, Ordering, explore};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 const NOTHING: u32 = u32::MAX;
 const FREED: u64 = u64::MAX;
@@ -152,6 +153,27 @@ fn a_record_passes_to_another_thread() {
         Grace::global().advance();
         place.free_if_over(0, stamp);
         join(readers);
+    });
+}
+
+#[test]
+fn a_record_is_had_by_one_thread_at_a_time() {
+    explore(Some(3), || {
+        // Of the standard library: they add no order. By the records' numbers.
+        let had: Arc<[AtomicBool; 3]> = Arc::default();
+        let enter = || {
+            let had = had.clone();
+            thread::spawn(move || {
+                let region = Grace::global().enter();
+                let record = region.thread();
+                assert!(!had[record].swap(true, Ordering::SeqCst), "two threads have one record");
+                drop(region);
+                had[record].store(false, Ordering::SeqCst);
+            })
+        };
+        // It leaves a record that is free, and the next two ask for it at once.
+        join([enter()]);
+        join([enter(), enter()]);
     });
 }
 

@@ -67,12 +67,18 @@ fn beside(keys: Keys, read: impl Fn(&Keys) + Send + Sync + 'static, write: impl 
     reads.join().unwrap();
 }
 
+/// Tags of the first eight cells are in one word, those of the last four in another.
 #[test]
 fn a_slot_that_is_found_has_a_written_node() {
-    explore(None, || {
-        // Not slot 0, which is what an empty cell has.
-        beside(Keys::new(4), |keys| assert!(matches!(keys.find(7), None | Some(1))), |keys| keys.insert(1, 7));
-    });
+    for before in [0, 8] {
+        explore(None, move || {
+            let keys = Keys::new(4);
+            // Of other tags, so that nobody follows them.
+            (20..20 + before).for_each(|key| keys.index.insert(place(key), 0));
+            // Not slot 0, which is what an empty cell has.
+            beside(keys, |keys| assert!(matches!(keys.find(7), None | Some(1))), |keys| keys.insert(1, 7));
+        });
+    }
 }
 
 #[test]

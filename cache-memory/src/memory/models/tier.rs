@@ -121,6 +121,24 @@ fn no_update_is_lost() {
     });
 }
 
+/// The slot that a compute has seen may have the same key again in another slab.
+#[test]
+fn a_compute_does_not_take_what_came_after_a_clear_for_what_it_saw() {
+    explore(Some(3), || {
+        let tier = tier(4);
+        insert(&tier, 7, 1);
+        let other = beside(&tier, |tier| {
+            tier.clear();
+            insert(tier, 7, 10);
+        });
+        let next =
+            |held: Option<Local<&Watched>>| Change::Put(Watched::new(held.map_or(0, |local| local.value.get()) + 1), terms());
+        assert!(tier.compute(HASH, 7, now(), next));
+        other.join().unwrap();
+        assert!(matches!(read(&tier, 7), Some(10 | 11)));
+    });
+}
+
 #[test]
 fn a_reader_finds_a_key_that_is_overwritten_and_goes_forward() {
     explore(Some(3), || {

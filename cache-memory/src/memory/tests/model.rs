@@ -331,14 +331,16 @@ fn kind() -> impl Strategy<Value = Policy> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 3 } else { 150 }, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
     fn agrees_with_a_map_while_evicting(kind in kind(), capacity in 0..60_u64, shards in 0..3_u32, told in any::<bool>(), steps in steps(60, 0..80)) {
         run(Trial::new(kind, capacity, 1 << shards, told, hash), steps);
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
     fn misses_nothing_with_room_for_all(kind in kind(), shards in 0..3_u32, told in any::<bool>(), steps in steps(60, 5_000..9_000)) {
         let mut trial = Trial::new(kind, 6_000, 1 << shards, told, hash);
         for step in steps {
@@ -349,11 +351,13 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
     fn agrees_with_a_map_when_every_hash_is_the_same(kind in kind(), capacity in 1..40_u64, told in any::<bool>(), steps in steps(40, 0..80)) {
         run(Trial::new(kind, capacity, 1, told, |_| 7), steps);
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
     fn agrees_with_a_map_when_hashes_share_a_bucket_or_a_tag(kind in kind(), capacity in 1..40_u64, told in any::<bool>(), steps in steps(40, 0..80)) {
         run(Trial::new(kind, capacity, 1, told, |key| ((key % 5) << 40) | (key / 5 % 3)), steps);
     }

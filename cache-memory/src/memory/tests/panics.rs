@@ -118,7 +118,7 @@ fn use_all(tier: &Tier, census: &Census, round: u64) {
 fn a6_a_panic_in_any_call_of_users_code_leaves_the_tier_usable() {
     let census = Census::default();
     let tier = tier(9);
-    let (mut panicked, rounds) = (0, if cfg!(miri) { 200 } else { 12_000 });
+    let (mut panicked, rounds) = (0, if cfg!(miri) { 40 } else { 12_000 });
     for round in 0..rounds {
         FUSE.set(round % 11);
         panicked += u64::from(panics(|| use_all(&tier, &census, round)));
@@ -153,14 +153,16 @@ fn a6_a_panic_under_admission_leaves_the_tier_usable() {
 #[test]
 fn a6_a_listener_that_panics_stops_no_resize_and_no_sweep() {
     let tier = MemoryTier::builder(1_000).shards(8).listener(|_: &u64, _: &u64, _: Cause| quiet_panic()).build();
-    (0..900_u64).for_each(|key| _ = tier.insert(hash(key), key, key, &until(after(1)), NOW, &|| true));
-    assert!(panics(|| tier.resize(100)) && tier.len() == 100);
+    let left = if cfg!(miri) { 5 } else { 100 };
+    (0..9 * left).for_each(|key| _ = tier.insert(hash(key), key, key, &until(after(1)), NOW, &|| true));
+    assert!(panics(|| tier.resize(left)) && tier.len() == left);
     assert!(panics(|| tier.sweep(after(1))) && tier.is_empty());
 }
 
 #[test]
 fn a6_a_listener_that_panics_is_told_of_the_rest() {
     use std::sync::{Arc, Mutex};
+    let some = if cfg!(miri) { 4 } else { 100 };
     let told = Arc::new(Mutex::new(Vec::new()));
     let tell = told.clone();
     let listener = move |key: &u64, _: &u64, _: Cause| {
@@ -170,17 +172,17 @@ fn a6_a_listener_that_panics_is_told_of_the_rest() {
         }
     };
     let tier = MemoryTier::builder(1_000).shards(1).listener(listener).build();
-    (0..500_u64).for_each(|key| _ = tier.insert(hash(key), key, key, &endless(), NOW, &|| true));
-    assert!(panics(|| tier.resize(400)), "evictions, all of which one write tells");
-    assert_eq!(told.lock().unwrap().len(), 100);
+    (0..5 * some as u64).for_each(|key| _ = tier.insert(hash(key), key, key, &endless(), NOW, &|| true));
+    assert!(panics(|| tier.resize(4 * some as u64)), "evictions, all of which one write tells");
+    assert_eq!(told.lock().unwrap().len(), some);
     tier.clear();
     for _ in 0..10_000 {
         panics(|| tier.sweep(NOW));
-        if told.lock().unwrap().len() >= 500 {
+        if told.lock().unwrap().len() >= 5 * some {
             break;
         }
     }
     let mut told = std::mem::take(&mut *told.lock().unwrap());
     told.sort_unstable();
-    assert_eq!(told, (0..500).collect::<Vec<_>>(), "each of a cleared tier's entries, once");
+    assert_eq!(told, (0..5 * some as u64).collect::<Vec<_>>(), "each of a cleared tier's entries, once");
 }

@@ -122,6 +122,7 @@ fn use_all(tier: &Tier, scene: &Arc<Scene>, round: u64) {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow: each kind of code has its turn in a few hundred rounds only")]
 fn a5_users_code_may_use_the_tier_that_calls_it() {
     within_a_minute(|| {
         let scene = Arc::new(Scene::default());
@@ -133,7 +134,7 @@ fn a5_users_code_may_use_the_tier_that_calls_it() {
         });
         let tier = Arc::new(builder.listener(move |_: &Nosy, _: &Nosy, _: Cause| meddle(&listener, "listener")).build());
         scene.tier.set(Arc::downgrade(&tier)).unwrap();
-        for round in 0..if cfg!(miri) { 20 } else { 1_000 } {
+        for round in 0..1_000 {
             use_all(&tier, &scene, round);
             tier.check();
         }
@@ -240,14 +241,14 @@ impl Drop for Clearing {
 #[test]
 fn slots_that_are_dropped_while_the_tier_is_cleared_are_not_used_again() {
     let tier = Arc::new(MemoryTier::builder(100).shards(1).build());
-    for round in 0..5 {
-        for key in 0..200 {
-            tier.insert(key, key, Clearing(if key == 0 { Arc::downgrade(&tier) } else { Weak::new() }), &endless(), NOW, &|| {
-                true
-            });
+    let (rounds, keys, sweeps) = if cfg!(miri) { (3, 12, 4) } else { (5, 200, 20) };
+    for round in 0..rounds {
+        for key in 0..keys {
+            let value = Clearing(if key == 0 { Arc::downgrade(&tier) } else { Weak::new() });
+            tier.insert(key, key, value, &endless(), NOW, &|| true);
             tier.check();
         }
-        for _ in 0..20 {
+        for _ in 0..sweeps {
             tier.sweep(NOW);
             tier.check();
         }
