@@ -1,5 +1,6 @@
 //! How a tier is configured, and what a URL says.
 
+use crate::cluster::Cluster;
 use crate::error::config_error;
 use crate::node::Node;
 use crate::nodes::Nodes;
@@ -24,6 +25,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_record_bytes: usize,
+    /// A node of a cluster takes only commands whose keys share a slot.
+    pub(crate) cluster: bool,
 }
 
 /// What AUTH is told.
@@ -32,13 +35,29 @@ pub(crate) struct Login {
     pub(crate) password: String,
 }
 
-/// Where Redis listens.
+/// Where a node is found.
+#[derive(Clone)]
 pub(crate) enum Address {
     /// Host and port.
     Tcp(String, u16),
     /// A socket in the file system.
     #[cfg(unix)]
     Unix(std::path::PathBuf),
+    /// The master that Sentinels know by a name.
+    Sentinel(Arc<Sentinels>),
+}
+
+/// Who knows the master.
+pub(crate) struct Sentinels {
+    pub(crate) hosts: Vec<(String, u16)>,
+    pub(crate) login: Option<Login>,
+    pub(crate) master: String,
+}
+
+/// What is behind a tier.
+enum Topology {
+    One(Address),
+    Cluster(Vec<Address>),
 }
 
 impl fmt::Debug for Config {
@@ -61,7 +80,7 @@ impl fmt::Debug for Config {
 /// | [`connect_timeout`](Self::connect_timeout) | 500 ms | a dial with its handshake ends within it |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
 #[must_use = "a builder does nothing until it is connected"]
-pub struct RedisTierBuilder(Result<(Address, Config)>);
+pub struct RedisTierBuilder(Result<(Topology, Config)>);
 
 impl fmt::Debug for RedisTierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +91,49 @@ impl fmt::Debug for RedisTierBuilder {
 
 impl RedisTierBuilder {
     pub(crate) fn new(url: &str) -> Self {
-        Self(parse(url))
+        Self(parse(url).map(|(address, config)| (Topology::One(address), config)))
+    }
+
+    pub(crate) fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Self {
+        Self(parse_all(urls).and_then(|(addresses, config)| {
+            if config.database != 0 {
+                return Err(config_error("a Redis cluster has one database: remove its number from the URL"));
+            }
+            if !addresses.iter().all(|address| matches!(address, Address::Tcp(..))) {
+                return Err(config_error("the nodes of a Redis cluster are found by host and port"));
+            }
+            Ok((Topology::Cluster(addresses), Config { cluster: true, ..config }))
+        }))
+    }
+
+    pub(crate) fn sentinel<U: AsRef<str>>(master: &str, urls: impl IntoIterator<Item = U>) -> Self {
+        Self(parse_all(urls).and_then(|(addresses, config)| {
+            if master.is_empty() {
+                return Err(config_error("the name that the Sentinels know the master by is empty"));
+            }
+            let host = |address| match address {
+                Address::Tcp(host, port) => Ok((host, port)),
+                _ => Err(config_error("Sentinels are found by host and port")),
+            };
+            let hosts = addresses.into_iter().map(host).collect::<Result<_>>()?;
+            let sentinels = Sentinels { hosts, login: config.login, master: master.to_owned() };
+            Ok((Topology::One(Address::Sentinel(Arc::new(sentinels))), Config { login: None, ..config }))
+        }))
+    }
+
+    /// The user and password of the data nodes, in place of what the URL has. `None` for the default user. With Sentinels, whose URLs
+    /// have the Sentinels' own, this is the only way to give them.
+    ///
+    /// ```
+    /// use cache_redis::RedisTier;
+    ///
+    /// let sentinels = ["redis://sentinel-0:26379", "redis://sentinel-1:26379", "redis://sentinel-2:26379"];
+    /// let builder = RedisTier::sentinel("mymaster", sentinels).login(Some("cache"), "secret");
+    /// ```
+    pub fn login(self, username: Option<&str>, password: &str) -> Self {
+        self.with(|config| {
+            config.login = Some(Login { username: username.map(ToOwned::to_owned), password: password.to_owned() })
+        })
     }
 
     /// How long a call may take, from the call to its answer, waiting for a first connection and for a place in the
@@ -113,7 +174,7 @@ impl RedisTierBuilder {
     /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL or option that cannot work. Refused credentials fail the
     /// calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials).
     pub fn lazy(self) -> Result<RedisTier> {
-        let (address, config) = self.0?;
+        let (topology, config) = self.0?;
         for (name, value) in [("timeout", config.timeout), ("connect timeout", config.connect_timeout)] {
             if value < Duration::from_millis(1) {
                 return Err(config_error(format!("the {name} of the Redis tier must be at least 1 ms")));
@@ -123,7 +184,11 @@ impl RedisTierBuilder {
             return Err(config_error("max_record_bytes must hold at least a record's header of 92 bytes"));
         }
         let config = Arc::new(config);
-        Ok(RedisTier::new(config.clone(), Nodes::one(Node::new(config, address))))
+        let nodes = match topology {
+            Topology::One(address) => Nodes::One(Arc::new(Node::new(config.clone(), address))),
+            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(config.clone(), seeds)),
+        };
+        Ok(RedisTier::new(config, nodes))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -132,6 +197,18 @@ impl RedisTierBuilder {
         }
         self
     }
+}
+
+/// Reads several URLs. Login and database are the first one's.
+fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config)> {
+    let mut all = Vec::new();
+    let mut first = None;
+    for url in urls {
+        let (address, config) = parse(url.as_ref())?;
+        all.push(address);
+        first.get_or_insert(config);
+    }
+    first.map(|config| (all, config)).ok_or_else(|| config_error("no Redis URL is given"))
 }
 
 /// Reads a URL. No error quotes any part of it.
@@ -168,6 +245,7 @@ fn parse(url: &str) -> Result<(Address, Config)> {
         timeout: DEFAULT_TIMEOUT,
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+        cluster: false,
     };
     Ok((address, config))
 }

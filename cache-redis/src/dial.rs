@@ -4,6 +4,7 @@ use crate::builder::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
 use crate::live::{Driver, Live};
 use crate::script::SCRIPTS;
+use crate::sentinel;
 use crate::server_time::ServerTime;
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
@@ -28,23 +29,33 @@ pub(crate) type Dialed = (Live, JoinHandle<()>);
 pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
     let dialed = async {
         match address {
-            Address::Tcp(host, port) => {
-                // The name is looked up anew each time: after a failover it leads to another server.
-                let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-                // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the
-                // rule behind an L1, and they pay for it; with 128 the two were equal within noise (examples/server_cost.rs).
-                stream.set_nodelay(true).map_err(unreachable)?;
-                log_in(config, stream).await
-            }
+            Address::Tcp(host, port) => log_in(config, reach(host, *port).await?).await,
             #[cfg(unix)]
             Address::Unix(path) => log_in(config, tokio::net::UnixStream::connect(path).await.map_err(unreachable)?).await,
+            Address::Sentinel(sentinels) => {
+                let (host, port) = sentinel::master(sentinels).await?;
+                let (live, driver) = log_in(config, reach(&host, port).await?).await?;
+                // Sentinels may be behind the times.
+                sentinel::check_role(live.connection()).await?;
+                Ok((live, driver))
+            }
         }
     };
     let late = || Error::new(ErrorKind::Unavailable, "Redis did not answer the dial in time");
     tokio::time::timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
 }
 
-async fn log_in<S>(config: &Config, stream: S) -> Result<Dialed, Error>
+/// The name is looked up anew each time: after a failover it leads to another server.
+pub(crate) async fn reach(host: &str, port: u16) -> Result<TcpStream, Error> {
+    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
+    // they pay for it; many are gathered here and need no Nagle.
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
+}
+
+/// A connection without a login, and the task that keeps it going.
+pub(crate) async fn open<S>(stream: S) -> Result<(MultiplexedConnection, JoinHandle<()>), Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -54,10 +65,17 @@ where
     let driver = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(PIPELINE);
     let opened = MultiplexedConnection::new_with_config(&settings, stream, driver).await;
     let (connection, driver) = opened.map_err(|err| from_driver(&err))?;
-    let task = tokio::spawn(driver);
+    Ok((connection, tokio::spawn(driver)))
+}
+
+async fn log_in<S>(config: &Config, stream: S) -> Result<Dialed, Error>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (connection, task) = open(stream).await?;
     let driver = Driver(task.abort_handle());
     let time = handshake(config, connection.clone()).await?;
-    Ok((Live::new(connection, time, driver), task))
+    Ok((Live::new(connection, !config.cluster, time, driver), task))
 }
 
 /// Everything in one round trip. Servers answer in order, and go on after an error.
@@ -96,7 +114,7 @@ async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Re
 }
 
 /// AUTH's errors: `WRONGPASS`, and plain `ERR` when the server knows no password. A full or loading server says so here too.
-fn wrong_password(err: &RedisError) -> Error {
+pub(crate) fn wrong_password(err: &RedisError) -> Error {
     let about_us = is_refusal(err) || err.detail().is_some_and(|detail| detail.contains("AUTH"));
     if about_us { Error::new(ErrorKind::Credentials, "Redis refused the user name or password") } else { from_driver(err) }
 }

@@ -65,6 +65,7 @@
 #![forbid(unsafe_code)]
 
 mod builder;
+mod cluster;
 mod coalescer;
 mod dial;
 mod error;
@@ -73,6 +74,7 @@ mod live;
 mod node;
 mod nodes;
 mod script;
+mod sentinel;
 mod server_time;
 mod tier;
 mod verbs;

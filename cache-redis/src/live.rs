@@ -57,9 +57,9 @@ impl Drop for Driver {
 }
 
 impl Live {
-    pub(crate) fn new(connection: MultiplexedConnection, time: ServerTime, driver: Driver) -> Self {
+    pub(crate) fn new(connection: MultiplexedConnection, mget: bool, time: ServerTime, driver: Driver) -> Self {
         Self {
-            coalescer: Coalescer::new(connection, true),
+            coalescer: Coalescer::new(connection, mget),
             time: Mutex::new(time),
             timeouts: AtomicU32::new(0),
             read_only: AtomicBool::new(false),

@@ -1,34 +1,79 @@
 //! The nodes behind a tier, and which of them has a key.
 
+use crate::cluster::{Cluster, slot_of};
 use crate::coalescer::Request;
 use crate::node::{Called, Node};
 use cache_core::Result;
 use redis::{RedisResult, Value};
+use std::sync::Arc;
 use tokio::time::Instant;
 
-/// One node so far.
-pub(crate) struct Nodes(Node);
+pub(crate) enum Nodes {
+    /// One node, or the master that Sentinels name.
+    One(Arc<Node>),
+    /// As many as there are masters.
+    Cluster(Cluster),
+}
 
 impl Nodes {
-    pub(crate) fn one(node: Node) -> Self {
-        Self(node)
-    }
-
+    /// Whether there is a connection at the moment; in a cluster: to every master. Nothing is sent.
     pub(crate) fn is_connected(&self) -> bool {
-        self.0.is_connected()
+        match self {
+            Self::One(node) => node.is_connected(),
+            Self::Cluster(cluster) => cluster.is_connected(),
+        }
     }
 
-    /// Waits for the first dial. Only what a person must mend is an error.
+    /// Waits for the first dials. Only what a person must mend is an error.
     pub(crate) async fn first_dial(&self) -> Result<()> {
-        self.0.first_dial().await
+        match self {
+            Self::One(node) => node.first_dial().await,
+            Self::Cluster(cluster) => cluster.first_dial().await,
+        }
     }
 
     /// Sends a command to the node that has the key. An error that the server answered with is a reply.
-    pub(crate) async fn send(&self, deadline: Instant, _key: &[u8], request: Request) -> Result<Called<RedisResult<Value>>> {
-        self.0.send(deadline, request).await
+    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request) -> Result<Called<RedisResult<Value>>> {
+        match self {
+            Self::One(node) => node.send(deadline, request).await,
+            Self::Cluster(cluster) => cluster.send(deadline, key, request).await,
+        }
+    }
+
+    /// Splits keys into lots that one command can name, of so many at most, by their places in the list: in a cluster, those of one slot.
+    pub(crate) fn lots<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, most: usize) -> Vec<Vec<usize>> {
+        let mut lots: Vec<(Option<u16>, Vec<usize>)> = Vec::new();
+        let mut order: Vec<(Option<u16>, usize)> = match self {
+            Self::One(_) => keys.enumerate().map(|(place, _)| (None, place)).collect(),
+            Self::Cluster(_) => keys.enumerate().map(|(place, key)| (Some(slot_of(key)), place)).collect(),
+        };
+        order.sort_by_key(|(slot, _)| *slot);
+        for (slot, place) in order {
+            match lots.last_mut() {
+                Some((last, lot)) if *last == slot && lot.len() < most => lot.push(place),
+                _ => lots.push((slot, vec![place])),
+            }
+        }
+        lots.into_iter().map(|(_, lot)| lot).collect()
+    }
+
+    /// The nodes that have keys of their own: a command to all keys goes to each.
+    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Node>>> {
+        match self {
+            Self::One(node) => Ok(vec![node.clone()]),
+            Self::Cluster(cluster) => cluster.masters(deadline).await,
+        }
+    }
+
+    /// Whether keys that a call names are best sent one by one, for each may be on another node.
+    pub(crate) fn are_many(&self) -> bool {
+        matches!(self, Self::Cluster(_))
     }
 
     pub(crate) async fn stop(&self) {
-        self.0.stop().await;
+        match self {
+            Self::One(node) => node.stop().await,
+            Self::Cluster(cluster) => cluster.stop().await,
+        }
     }
 }

@@ -65,6 +65,28 @@ impl RedisTier {
         RedisTierBuilder::new(url)
     }
 
+    /// A Redis Cluster, found through any of its nodes: `redis://[user:password@]host[:port]`. Login and options are the first URL's, for all nodes.
+    ///
+    /// The map of slots is read at start, when a node redirects or fails, and every 10 s or so. A node that is away fails the calls for its own
+    /// keys, at once where the connection is known to be gone, and none of the others.
+    ///
+    /// ```no_run
+    /// # async fn example() -> cache_core::Result<()> {
+    /// let tier = cache_redis::RedisTier::cluster(["redis://node-0:6379", "redis://node-1:6379"]).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> RedisTierBuilder {
+        RedisTierBuilder::cluster(urls)
+    }
+
+    /// The master that Sentinels know by this name. The URLs are the Sentinels', with their login; the data nodes' is given by
+    /// [`RedisTierBuilder::login`]. Each dial asks the Sentinels anew, one after the other until one answers, and makes sure that what it
+    /// reached is a master.
+    pub fn sentinel<U: AsRef<str>>(master: &str, urls: impl IntoIterator<Item = U>) -> RedisTierBuilder {
+        RedisTierBuilder::sentinel(master, urls)
+    }
+
     /// Whether there is a connection at the moment, for a health page; in a cluster: to every master. Nothing is sent.
     pub fn is_connected(&self) -> bool {
         self.shared.nodes.is_connected()

@@ -2,7 +2,7 @@
 
 use crate::coalescer::Request;
 use crate::script::SCRIPTS;
-use crate::tier::RedisTier;
+use crate::tier::{RedisTier, failed, read};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, millis};
@@ -10,6 +10,7 @@ use cache_core::{
     Acquire, Acquired, Claim, Error, ErrorKind, Fetched, Fill, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome,
     RemoteKey, RemoteTier, Result, Token,
 };
+use futures_util::future::{join_all, try_join_all};
 use redis::Cmd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,22 +30,22 @@ impl RemoteTier for RedisTier {
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
-        let called = self.send::<Option<Bytes>>("get", self.deadline(), key.as_bytes(), Request::Get(key.clone())).await?;
-        let now = called.now();
-        Ok(Fetched { record: called.reply.map(|record| self.bounded(record)), now })
+        self.fetch("get", self.deadline(), key).await
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
         let deadline = self.deadline();
+        if self.nodes().are_many() {
+            // What goes to one node goes together by itself.
+            return try_join_all(keys.iter().map(|key| self.fetch("get_many", deadline, key))).await;
+        }
         let mut all = Vec::with_capacity(keys.len());
         for keys in keys.chunks(READ_BATCH) {
             let mut cmd = redis::cmd("MGET");
             for key in keys {
                 cmd.arg(key.as_bytes());
             }
-            let Some(first) = keys.first() else { break };
-            let called =
-                self.send::<Vec<Option<Bytes>>>("get_many", deadline, first.as_bytes(), Request::Run(Arc::new(cmd))).await?;
+            let called = self.send::<Vec<Option<Bytes>>>("get_many", deadline, &[], Request::Run(Arc::new(cmd))).await?;
             let now = called.now();
             if called.reply.len() != keys.len() {
                 return Err(not_understood());
@@ -102,25 +103,37 @@ impl RemoteTier for RedisTier {
 
     async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
         let deadline = self.deadline();
-        let mut outcomes = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(INVALIDATE_BATCH) {
-            let wanted = keys.iter().map(|invalidation| {
-                let mut wanted = invalidation.key.echo().as_bytes().to_vec();
-                wanted.extend(invalidation.version.into_iter().flat_map(u64::to_be_bytes));
-                wanted
+        let lots = self.nodes().lots(keys.iter().map(|invalidation| invalidation.key.as_bytes()), INVALIDATE_BATCH);
+        let run = |lot: &[usize]| {
+            let wanted = lot.iter().map(|place| {
+                let Invalidation { key, version } = &keys[*place];
+                (
+                    key.as_bytes(),
+                    [key.echo().as_bytes(), &version.map_or(Vec::new(), |version| version.to_be_bytes().to_vec())[..]].concat(),
+                )
             });
-            let names = keys.iter().map(|invalidation| invalidation.key.as_bytes());
-            let letters = self.run_invalidate("invalidate", deadline, retain, names, wanted).await?;
-            if letters.len() != keys.len() {
-                return Err(not_understood());
+            self.run_invalidate("invalidate", deadline, retain, wanted.collect())
+        };
+        let letters = if self.nodes().are_many() {
+            // All to their end: that one node is away must not keep the others from hearing of it.
+            join_all(lots.iter().map(|lot| run(lot))).await.into_iter().collect::<Result<Vec<_>>>()?
+        } else {
+            // One after the other: Redis does nothing else during a lot.
+            let mut letters = Vec::with_capacity(lots.len());
+            for lot in &lots {
+                letters.push(run(lot).await?);
             }
-            for letter in letters {
-                outcomes.push(match letter {
+            letters
+        };
+        let mut outcomes = vec![Invalidated::Foreign; keys.len()];
+        for (lot, letters) in lots.into_iter().zip(letters) {
+            for (place, letter) in lot.into_iter().zip(letters) {
+                outcomes[place] = match letter {
                     b'T' => Invalidated::Tombstoned,
                     b'C' => Invalidated::Current,
                     b'F' => Invalidated::Foreign,
                     _ => return Err(not_understood()),
-                });
+                };
             }
         }
         Ok(outcomes)
@@ -148,25 +161,28 @@ impl RemoteTier for RedisTier {
         // Neither part of a namespace can hold a character that means something in a pattern.
         let pattern = format!("{}{{*}}:{}[:#]*", namespace.prefix(), namespace.name());
         let mut cleared = 0;
-        let mut cursor = 0_u64;
-        loop {
-            let mut cmd = redis::cmd("SCAN");
-            cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
-            let scanned = self.send::<(u64, Vec<Bytes>)>("clear", self.deadline(), &[], Request::Run(Arc::new(cmd))).await?;
-            let (next, mut keys) = scanned.reply;
-            // The pattern's star also crosses colons and braces.
-            keys.retain(|key| namespace.contains(key));
-            for keys in keys.chunks(INVALIDATE_BATCH) {
-                let names = keys.iter().map(|key| &key[..]);
-                let echoes = keys.iter().map(|_| Vec::new());
-                let letters = self.run_invalidate("clear", self.deadline(), retain, names, echoes).await?;
-                cleared += letters.iter().map(|letter| u64::from(*letter == b'T')).sum::<u64>();
-            }
-            cursor = next;
-            if cursor == 0 {
-                return Ok(cleared);
+        for master in self.nodes().masters(self.deadline()).await? {
+            let mut cursor = 0_u64;
+            loop {
+                let mut cmd = redis::cmd("SCAN");
+                cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
+                let scanned = master.send(self.deadline(), Request::Run(Arc::new(cmd))).await;
+                let scanned = scanned.and_then(|scanned| read::<(u64, Vec<Bytes>)>(scanned.reply));
+                let (next, mut keys) = scanned.inspect_err(|err| failed("clear", err))?;
+                // The pattern's star also crosses colons and braces.
+                keys.retain(|key| namespace.contains(key));
+                for lot in self.nodes().lots(keys.iter().map(|key| &key[..]), INVALIDATE_BATCH) {
+                    let wanted = lot.into_iter().map(|place| (&keys[place][..], Vec::new()));
+                    let letters = self.run_invalidate("clear", self.deadline(), retain, wanted.collect()).await?;
+                    cleared += letters.iter().map(|letter| u64::from(*letter == b'T')).sum::<u64>();
+                }
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
             }
         }
+        Ok(cleared)
     }
 
     /// Ends the supervisor. Calls under way still end by themselves; later ones fail with [`ErrorKind::Closed`].
@@ -176,26 +192,31 @@ impl RemoteTier for RedisTier {
 }
 
 impl RedisTier {
-    async fn run_invalidate<'a>(
+    async fn fetch(&self, verb: &'static str, deadline: Instant, key: &RemoteKey) -> Result<Fetched> {
+        let called = self.send::<Option<Bytes>>(verb, deadline, key.as_bytes(), Request::Get(key.clone())).await?;
+        let now = called.now();
+        Ok(Fetched { record: called.reply.map(|record| self.bounded(record)), now })
+    }
+
+    /// Invalidates keys that one command can name, each with its echo and version. A letter for each.
+    async fn run_invalidate(
         &self,
         verb: &'static str,
         deadline: Instant,
         retain: Duration,
-        keys: impl ExactSizeIterator<Item = &'a [u8]>,
-        wanted: impl Iterator<Item = Vec<u8>>,
+        keys: Vec<(&[u8], Vec<u8>)>,
     ) -> Result<Bytes> {
+        let Some((first, _)) = keys.first() else { return Ok(Bytes::new()) };
         let mut call = SCRIPTS.invalidate.call(keys.len());
-        let mut first = &[][..];
-        for key in keys {
-            first = key;
+        for (key, _) in &keys {
             call.arg(key);
         }
         call.arg(millis(retain));
-        for wanted in wanted {
+        for (_, wanted) in &keys {
             call.arg(wanted);
         }
         let (_, letters) = self.run(verb, deadline, first, &SCRIPTS.invalidate, call).await?;
-        Ok(letters)
+        if letters.len() == keys.len() { Ok(letters) } else { Err(not_understood()) }
     }
 
     fn check_size(&self, body: &Body) -> Result<()> {

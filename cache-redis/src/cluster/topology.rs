@@ -1,0 +1,315 @@
+//! A cluster as the tier sees it: its slot map, a node for each member, and the task that keeps both true.
+
+use super::redirect::Redirect;
+use super::slots::{Endpoint, SlotMap, slot_of};
+use crate::builder::{Address, Config};
+use crate::coalescer::Request;
+use crate::node::{Called, Node};
+use arc_swap::ArcSwap;
+use cache_core::{Error, ErrorKind, Result};
+use parking_lot::Mutex;
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tracing::{debug, info, warn};
+
+/// A command follows so many redirects: in a resharding there are two, MOVED and then ASK.
+const MOST_HOPS: usize = 5;
+/// How long a command that spans a slot on the move waits before it is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(10);
+/// The map is asked for this often without a reason, so that it is not far wrong when it is needed.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+/// And no more often than this with one, whatever redirects a resharding sends.
+const REFRESH_SPACING: Duration = Duration::from_millis(100);
+
+/// A Redis Cluster.
+pub(crate) struct Cluster {
+    shared: Arc<Shared>,
+    refresher: Mutex<Refresher>,
+}
+
+enum Refresher {
+    /// Not needed so far.
+    None,
+    Running(JoinHandle<()>),
+    Closed,
+}
+
+struct Shared {
+    config: Arc<Config>,
+    seeds: Vec<Address>,
+    view: ArcSwap<View>,
+    /// A map is wanted before its time.
+    doubt: Notify,
+    /// How the first attempt at a map ended.
+    first: watch::Sender<Option<Result<()>>>,
+}
+
+/// The map, and the nodes in it.
+#[derive(Default)]
+struct View {
+    map: SlotMap,
+    nodes: HashMap<Endpoint, Arc<Node>>,
+}
+
+impl View {
+    fn owner(&self, slot: u16) -> Option<(Endpoint, Arc<Node>)> {
+        let at = self.map.master(slot)?;
+        Some((at.clone(), self.nodes.get(at)?.clone()))
+    }
+}
+
+impl Cluster {
+    pub(crate) fn new(config: Arc<Config>, seeds: Vec<Address>) -> Self {
+        let shared = Shared { config, seeds, view: ArcSwap::default(), doubt: Notify::new(), first: watch::Sender::new(None) };
+        Self { shared: Arc::new(shared), refresher: Mutex::new(Refresher::None) }
+    }
+
+    /// Whether there is a connection to every master.
+    pub(crate) fn is_connected(&self) -> bool {
+        let view = self.shared.view.load();
+        let mut masters = view.map.masters().peekable();
+        masters.peek().is_some() && masters.all(|master| view.nodes.get(master).is_some_and(|node| node.is_connected()))
+    }
+
+    /// Waits for the first map, and for a connection to each master in it. Only what a person must mend is an error.
+    pub(crate) async fn first_dial(&self) -> Result<()> {
+        self.start()?;
+        let mut first = self.shared.first.subscribe();
+        let ended = first.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone());
+        match ended {
+            Some(Err(err)) if matches!(err.kind(), ErrorKind::Config | ErrorKind::Credentials) => return Err(err),
+            _ => {}
+        }
+        for node in self.known_masters() {
+            node.first_dial().await?;
+        }
+        Ok(())
+    }
+
+    /// The nodes that have slots, once there is a map.
+    pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Node>>> {
+        self.owner(deadline, 0).await?;
+        Ok(self.known_masters())
+    }
+
+    fn known_masters(&self) -> Vec<Arc<Node>> {
+        let view = self.shared.view.load();
+        view.map.masters().filter_map(|master| view.nodes.get(master).cloned()).collect()
+    }
+
+    /// Sends a command to the node that has the key's slot, and to where that one points. An error that the server answered with is a reply.
+    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request) -> Result<Called<RedisResult<Value>>> {
+        let slot = slot_of(key);
+        let mut asking: Option<Endpoint> = None;
+        for _ in 0..MOST_HOPS {
+            let (at, called) = match asking.take() {
+                Some(at) => {
+                    let node = self.shared.node(&at);
+                    (at, ask(&node, deadline, &request).await?)
+                }
+                None => {
+                    let (at, node) = self.owner(deadline, slot).await?;
+                    // A node that is away may have been replaced.
+                    (at, node.send(deadline, request.clone()).await.inspect_err(|_| self.shared.doubt.notify_one())?)
+                }
+            };
+            let Err(err) = &called.reply else { return Ok(called) };
+            match Redirect::parse(err, &at) {
+                Some(Redirect::Moved { slot, to }) => self.shared.moved(slot, &to),
+                Some(Redirect::Ask { to }) => asking = Some(to),
+                Some(Redirect::TryAgain) => {
+                    let wait = sleep(TRY_AGAIN);
+                    timeout_at(deadline, wait).await.map_err(|_| moving())?;
+                }
+                Some(Redirect::Down) => {
+                    self.shared.doubt.notify_one();
+                    return Ok(called);
+                }
+                None => return Ok(called),
+            }
+        }
+        Err(moving())
+    }
+
+    /// The node of a slot, once there is a map.
+    async fn owner(&self, deadline: Instant, slot: u16) -> Result<(Endpoint, Arc<Node>)> {
+        if let Some(owner) = self.shared.view.load().owner(slot) {
+            return Ok(owner);
+        }
+        self.start()?;
+        let mut first = self.shared.first.subscribe();
+        let ended = timeout_at(deadline, first.wait_for(Option::is_some)).await;
+        let ended = ended.map_err(|_| Error::new(ErrorKind::Timeout, "no node of the Redis cluster answered in time"))?;
+        if let Some(owner) = self.shared.view.load().owner(slot) {
+            return Ok(owner);
+        }
+        self.shared.doubt.notify_one();
+        match ended.ok().and_then(|ended| ended.clone()) {
+            Some(Err(err)) => Err(err),
+            _ => Err(Error::new(ErrorKind::Unavailable, "no node of the Redis cluster has the key's slot")),
+        }
+    }
+
+    /// Starts the refresher if none runs: at first use, and after the runtime it ran on has ended.
+    fn start(&self) -> Result<()> {
+        let mut refresher = self.refresher.lock();
+        match &*refresher {
+            Refresher::Running(task) if !task.is_finished() => return Ok(()),
+            Refresher::Closed => return Err(Error::new(ErrorKind::Closed, "the Redis tier is closed")),
+            _ => {}
+        }
+        let runtime = Handle::try_current();
+        let runtime =
+            runtime.map_err(|_| crate::error::config_error("the Redis tier must be used from within a tokio runtime"))?;
+        *refresher = Refresher::Running(runtime.spawn(refresh(self.shared.clone())));
+        Ok(())
+    }
+
+    /// Ends the refresher and all nodes. Calls under way still end by themselves; later ones fail.
+    pub(crate) async fn stop(&self) {
+        let refresher = std::mem::replace(&mut *self.refresher.lock(), Refresher::Closed);
+        if let Refresher::Running(task) = refresher {
+            task.abort();
+            let _ = task.await;
+        }
+        for node in self.shared.view.load_full().nodes.values() {
+            node.stop().await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        if let Refresher::Running(task) = self.refresher.get_mut() {
+            task.abort();
+        }
+    }
+}
+
+impl Shared {
+    /// The node at an endpoint, which need not be in the map yet.
+    fn node(&self, at: &Endpoint) -> Arc<Node> {
+        if let Some(node) = self.view.load().nodes.get(at) {
+            return node.clone();
+        }
+        let fresh = Arc::new(Node::new(self.config.clone(), at.address()));
+        let mut node = fresh.clone();
+        self.view.rcu(|view| {
+            let mut nodes = view.nodes.clone();
+            node = nodes.entry(at.clone()).or_insert_with(|| fresh.clone()).clone();
+            View { map: view.map.clone(), nodes }
+        });
+        node
+    }
+
+    /// Takes in what a MOVED says, and asks for the rest: where one slot has moved, others have.
+    fn moved(&self, slot: u16, to: &Endpoint) {
+        self.node(to);
+        self.view.rcu(|view| View { map: view.map.with_moved(slot, to), nodes: view.nodes.clone() });
+        self.doubt.notify_one();
+    }
+
+    /// Puts a map in place. Nodes that it has not are let go: who is calling one still holds it.
+    fn publish(&self, map: &SlotMap) {
+        self.view.rcu(|view| {
+            let node = |at: &Endpoint| {
+                let known = view.nodes.get(at).cloned();
+                (at.clone(), known.unwrap_or_else(|| Arc::new(Node::new(self.config.clone(), at.address()))))
+            };
+            View { nodes: map.masters().map(node).collect(), map: map.clone() }
+        });
+    }
+
+    /// Asks the nodes one after the other, and then the seeds, for the map.
+    async fn ask_all(&self) -> Result<SlotMap> {
+        let view = self.view.load_full();
+        // Those that are connected first: a dead one costs its timeout.
+        let mut nodes: Vec<_> = view.nodes.iter().map(|(at, node)| (at.clone(), node.clone())).collect();
+        fastrand::shuffle(&mut nodes);
+        nodes.sort_by_key(|(_, node)| !node.is_connected());
+        let seeds = self.seeds.iter().filter_map(Endpoint::of).map(|at| {
+            let known = view.nodes.get(&at).cloned();
+            let node = known.unwrap_or_else(|| Arc::new(Node::new(self.config.clone(), at.address())));
+            (at, node)
+        });
+        nodes.extend(seeds);
+        let mut last = Error::new(ErrorKind::Unavailable, "no node of the Redis cluster answered");
+        for (at, node) in nodes {
+            match slots(&node, &at, self.config.timeout.max(self.config.connect_timeout)).await {
+                Ok(map) => return Ok(map),
+                Err(err) => {
+                    debug!(error = %err, "a node of the Redis cluster did not give its slots");
+                    // What a person must mend outweighs weather.
+                    if last.kind() == ErrorKind::Unavailable {
+                        last = err;
+                    }
+                }
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Asks one node.
+async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> {
+    let mut cmd = redis::cmd("CLUSTER");
+    cmd.arg("SLOTS");
+    let called = node.send(Instant::now() + within, Request::Run(Arc::new(cmd))).await?;
+    let reply = called.reply.map_err(|err| match err.code() {
+        Some("ERR") => crate::error::config_error("this Redis is not a cluster: cluster support is disabled"),
+        _ => crate::error::from_driver(&err),
+    })?;
+    SlotMap::from_slots(&reply, at)
+        .ok_or_else(|| Error::new(ErrorKind::Unavailable, "a Redis cluster's slots were not understood"))
+}
+
+/// Sends a command to a node that takes a slot over, and has not all of it yet.
+async fn ask(node: &Node, deadline: Instant, request: &Request) -> Result<Called<RedisResult<Value>>> {
+    let mut commands = Pipeline::with_capacity(2);
+    commands.add_command(redis::cmd("ASKING"));
+    commands.add_command(match request {
+        Request::Get(key) => {
+            let mut cmd = redis::cmd("GET");
+            cmd.arg(key.as_bytes());
+            cmd
+        }
+        Request::Run(cmd) => Cmd::clone(cmd),
+    });
+    node.send_all(deadline, &commands).await?.map(|mut replies| replies.pop().ok_or_else(moving))
+}
+
+/// Asks for the map at first, when somebody doubts it, and now and then, until its task is aborted.
+async fn refresh(shared: Arc<Shared>) {
+    let mut known = true;
+    loop {
+        let result = shared.ask_all().await;
+        match &result {
+            Ok(map) => {
+                if !std::mem::replace(&mut known, true) {
+                    info!("the Redis cluster is back");
+                }
+                shared.publish(map);
+            }
+            Err(err) => {
+                if std::mem::replace(&mut known, false) {
+                    warn!(error = %err, "no node of the Redis cluster answers");
+                }
+            }
+        }
+        shared.first.send_replace(Some(result.map(|_| ())));
+        // Jittered, so that the processes of a service do not ask together.
+        let pause = if known { REFRESH_EVERY.mul_f64(0.5 + fastrand::f64()) } else { REFRESH_SPACING * 2 };
+        sleep(REFRESH_SPACING).await;
+        let _ = timeout(pause, shared.doubt.notified()).await;
+    }
+}
+
+fn moving() -> Error {
+    Error::new(ErrorKind::Unavailable, "the key's slot of the Redis cluster is on the move")
+}

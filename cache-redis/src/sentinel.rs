@@ -1,0 +1,56 @@
+//! Finding the master by Redis Sentinel.
+
+use crate::builder::{Login, Sentinels};
+use crate::dial::{open, reach, wrong_password};
+use crate::error::from_driver;
+use crate::live::Driver;
+use cache_core::{Error, ErrorKind};
+use redis::aio::MultiplexedConnection;
+use redis::{Value, from_redis_value};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// What one Sentinel gets. They are asked one after the other, and a dead one must not take the whole time of a dial.
+const PATIENCE: Duration = Duration::from_millis(150);
+
+/// Asks the Sentinels where the master is, in an order of chance, until one knows.
+pub(crate) async fn master(sentinels: &Sentinels) -> Result<(String, u16), Error> {
+    let mut hosts: Vec<_> = sentinels.hosts.iter().collect();
+    fastrand::shuffle(&mut hosts);
+    let mut last = Error::new(ErrorKind::Unavailable, "no Redis Sentinel answered");
+    for (host, port) in hosts {
+        match timeout(PATIENCE, ask(sentinels, host, *port)).await {
+            Ok(Ok(master)) => return Ok(master),
+            Ok(Err(err)) => last = err,
+            Err(_) => {}
+        }
+    }
+    Err(last)
+}
+
+async fn ask(sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
+    let (mut connection, task) = open(reach(host, port).await?).await?;
+    let _driver = Driver(task.abort_handle());
+    let mut pipeline = redis::pipe();
+    if let Some(Login { username, password }) = &sentinels.login {
+        pipeline.cmd("AUTH").arg(username).arg(password);
+    }
+    pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinels.master);
+    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| from_driver(&err))?;
+    let mut replies = replies.into_iter().map(Value::extract_error);
+    if sentinels.login.is_some() {
+        replies.next().unwrap_or(Ok(Value::Nil)).map_err(|err| wrong_password(&err))?;
+    }
+    let known = replies.next().unwrap_or(Ok(Value::Nil)).and_then(|reply| Ok(from_redis_value::<Option<(String, u16)>>(reply)?));
+    let unknown = || Error::new(ErrorKind::Unavailable, "a Redis Sentinel does not know a master of this name");
+    known.map_err(|err| from_driver(&err))?.ok_or_else(unknown)
+}
+
+/// Makes sure that the server is a master: after a failover a Sentinel may still name the old one.
+pub(crate) async fn check_role(mut connection: MultiplexedConnection) -> Result<(), Error> {
+    let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await.map_err(|err| from_driver(&err))?;
+    match role.into_iter().next().and_then(|role| from_redis_value::<String>(role).ok()).as_deref() {
+        Some("master") => Ok(()),
+        _ => Err(Error::new(ErrorKind::Unavailable, "the server that a Redis Sentinel named is no master")),
+    }
+}
