@@ -31,6 +31,22 @@ pub enum StartError {
         /// The end of its log.
         log: String,
     },
+    /// A server that runs refused a command of its setting up, or lost the connection.
+    Refused {
+        /// The command, without its arguments.
+        command: String,
+        /// Its answer.
+        answer: String,
+    },
+    /// The servers run and do not become one group.
+    NotFormed {
+        /// What they should have become.
+        group: &'static str,
+        /// How long they were given.
+        waited: Duration,
+        /// What was still missing.
+        missing: String,
+    },
     /// PostgreSQL refuses to run as root, and there is no other account to run it under.
     NoAccount,
     /// The operating system refused something on the way.
@@ -63,6 +79,10 @@ impl fmt::Display for StartError {
             Self::NoAnswer { program, waited, log } => {
                 write!(f, "{program} did not answer within {waited:?}; its log says:\n{log}")
             }
+            Self::Refused { command, answer } => write!(f, "the server answered {command} with: {answer}"),
+            Self::NotFormed { group, waited, missing } => {
+                write!(f, "the servers did not become one {group} within {waited:?}: {missing}")
+            }
             Self::NoAccount => f.write_str(
                 "PostgreSQL refuses to run as root, and /etc/passwd has neither `postgres` nor `nobody`: run the tests as another user",
             ),
@@ -88,4 +108,10 @@ impl fmt::Display for Report<'_> {
         write!(f, "{}", self.0)?;
         std::error::Error::source(self.0).map_or(Ok(()), |source| write!(f, ": {source}"))
     }
+}
+
+/// For calls that a test makes, which has no use for an error but to fail.
+#[track_caller]
+pub(crate) fn or_panic<T>(outcome: Result<T, StartError>) -> T {
+    outcome.unwrap_or_else(|error| panic!("{}", Report(&error)))
 }

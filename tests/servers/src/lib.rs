@@ -1,4 +1,5 @@
-//! Real Redis and PostgreSQL servers for tests, and a TCP proxy that breaks the way networks do.
+//! Real Redis and PostgreSQL servers for tests, Redis also as a cluster and under Sentinel, and a TCP proxy that breaks the way
+//! networks do.
 //!
 //! A server starts on a free loopback port in a private directory under `TMPDIR`, and is gone, directory included, when its value
 //! is dropped. It is also gone when the process never gets to drop anything: a panic, `exit`, Ctrl-C or `kill -9` closes a pipe
@@ -27,16 +28,24 @@
 //! Unix only: it needs `sh`, signals, and `redis-server` or PostgreSQL's `initdb` and `postgres` installed.
 #![forbid(unsafe_code)]
 
+mod certificate;
+mod cluster;
+mod command;
 mod error;
 mod port;
 mod postgres;
 mod program;
 mod proxy;
 mod redis;
+mod sentinel;
 mod signal;
+mod wait;
 mod watchdog;
 
-pub use error::StartError;
-pub use postgres::Postgres;
-pub use proxy::Proxy;
-pub use redis::{Redis, RedisBuilder};
+pub use self::certificate::{CertificateAuthority, ServerCertificate};
+pub use self::cluster::{RedisCluster, RedisClusterBuilder};
+pub use self::error::StartError;
+pub use self::postgres::Postgres;
+pub use self::proxy::Proxy;
+pub use self::redis::{Redis, RedisBuilder};
+pub use self::sentinel::RedisSentinel;

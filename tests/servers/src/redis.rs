@@ -1,21 +1,27 @@
 //! A Redis server.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::process::Child;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::error::{Report, StartError};
+use crate::certificate::{self, ServerCertificate};
+use crate::command::Client;
+use crate::error::{StartError, or_panic};
 use crate::watchdog::Watchdog;
 use crate::{port, program, signal};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const PORT_DRAWS: usize = 5;
+const SENTINEL_FILE: &str = "sentinel.conf";
+const SOCKET_FILE: &str = "redis.sock";
 
 /// A Redis server on a free loopback port: no persistence, database empty, about 25 ms to the first answer.
 ///
@@ -39,6 +45,10 @@ pub struct Redis {
     arguments: Vec<OsString>,
     password: Option<String>,
     port: u16,
+    tls_port: Option<u16>,
+    has_unix_socket: bool,
+    is_sentinel: bool,
+    paused: AtomicBool,
 }
 
 /// What a [`Redis`] starts with. From [`Redis::builder`].
@@ -47,6 +57,9 @@ pub struct RedisBuilder {
     arguments: Vec<OsString>,
     password: Option<String>,
     port: Option<u16>,
+    certificate: Option<ServerCertificate>,
+    unix_socket: bool,
+    is_sentinel: bool,
 }
 
 impl RedisBuilder {
@@ -54,6 +67,47 @@ impl RedisBuilder {
     pub fn password(mut self, password: impl Into<String>) -> Self {
         self.password = Some(password.into());
         self
+    }
+
+    /// One more ACL user with this password. `rules` are Redis' own, apart by spaces: `"~app:* +@read +@write"`. The `default` user
+    /// stays as it is, so give it a [`password`](Self::password) to shut it.
+    pub fn user(mut self, name: &str, password: &str, rules: &str) -> Self {
+        self.arguments.extend(["--user".into(), name.into(), "on".into(), format!(">{password}").into()]);
+        self.arguments.extend(rules.split_ascii_whitespace().map(Into::into));
+        self
+    }
+
+    /// Listens with TLS too, on a second port ([`Redis::tls_url`]), and asks clients for no certificate of theirs. The plain port
+    /// stays open.
+    pub fn tls(mut self, certificate: &ServerCertificate) -> Self {
+        self.certificate = Some(certificate.clone());
+        self
+    }
+
+    /// Listens on a unix socket too ([`Redis::unix_socket`]).
+    pub fn unix_socket(mut self) -> Self {
+        self.unix_socket = true;
+        self
+    }
+
+    /// A Sentinel instead of a data server. It keeps its state in a file of its own, also over [`Redis::restart`].
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.is_sentinel = true;
+        self
+    }
+
+    /// As a replica it shows its master the password that it asks of clients.
+    pub(crate) fn password_to_master(mut self) -> Self {
+        if let Some(password) = &self.password {
+            self.arguments.extend(["--masterauth".into(), password.into()]);
+        }
+        self
+    }
+
+    /// The arguments and the choices of another builder, which win over ours.
+    pub(crate) fn followed_by(mut self, mut other: Self) -> Self {
+        self.arguments.append(&mut other.arguments);
+        Self { arguments: self.arguments, ..other }
     }
 
     /// One more argument for `redis-server`; a directive and its value are two: `.arg("--maxmemory").arg("2mb")`. Later ones win,
@@ -75,10 +129,7 @@ impl RedisBuilder {
     /// With the text of the [`StartError`] that [`try_start`](Self::try_start) would return.
     #[track_caller]
     pub fn start(self) -> Redis {
-        match self.try_start() {
-            Ok(redis) => redis,
-            Err(error) => panic!("{}", Report(&error)),
-        }
+        or_panic(self.try_start())
     }
 
     /// Starts the server and returns when it answers, or after 20 s.
@@ -90,17 +141,36 @@ impl RedisBuilder {
             program: "redis-server",
             install: "install Redis (`apt-get install redis-server`, `brew install redis`)",
         })?;
-        let Self { arguments, password, port: fixed } = self;
-        let mut redis = Redis { child: None, watchdog: Watchdog::start("KILL", None)?, program, arguments, password, port: 0 };
-        for _ in 1..PORT_DRAWS {
+        let Self { arguments, password, port: fixed, certificate, unix_socket: has_unix_socket, is_sentinel } = self;
+        let watchdog = Watchdog::start("KILL", None)?;
+        if let Some(certificate) = &certificate {
+            certificate.write(watchdog.directory())?;
+        }
+        if is_sentinel {
+            fs::write(watchdog.directory().join(SENTINEL_FILE), "").map_err(StartError::io("write Sentinel's configuration"))?;
+        }
+        let paused = AtomicBool::new(false);
+        let mut redis = Redis {
+            child: None,
+            watchdog,
+            program,
+            arguments,
+            password,
+            port: 0,
+            tls_port: None,
+            has_unix_socket,
+            is_sentinel,
+            paused,
+        };
+        for draw in 1.. {
             redis.port = fixed.unwrap_or_else(port::draw);
+            redis.tls_port = certificate.as_ref().map(|_| port::draw());
             match redis.launch() {
-                Err(error) if fixed.is_none() && error.is_port_taken() => {}
+                Err(error) if draw < PORT_DRAWS && fixed.is_none() && error.is_port_taken() => {}
                 outcome => return outcome.map(|()| redis),
             }
         }
-        redis.port = port::draw();
-        redis.launch().map(|()| redis)
+        unreachable!("the last draw returns")
     }
 }
 
@@ -142,12 +212,75 @@ impl Redis {
         self.port
     }
 
+    /// `rediss://localhost:PORT/`, for a name that the certificate carries.
+    ///
+    /// # Panics
+    /// When it was started without [`RedisBuilder::tls`].
+    #[track_caller]
+    pub fn tls_url(&self) -> String {
+        format!("rediss://localhost:{}/", self.tls_port())
+    }
+
+    /// The port that speaks TLS; the same for the server's whole life.
+    ///
+    /// # Panics
+    /// When it was started without [`RedisBuilder::tls`].
+    #[track_caller]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port.expect("started with `tls`")
+    }
+
+    /// Shows this certificate to new TLS connections from now on; those that are open go on.
+    ///
+    /// # Panics
+    /// When it was started without [`RedisBuilder::tls`], does not answer, or refuses the certificate.
+    #[track_caller]
+    pub fn set_certificate(&self, certificate: &ServerCertificate) {
+        let directory = self.watchdog.directory();
+        assert!(self.tls_port.is_some(), "started with `tls`");
+        let outcome = certificate.write(directory).and_then(|()| {
+            let mut command = redis::cmd("CONFIG");
+            command.arg("SET");
+            for (directive, file) in certificate::directives(directory) {
+                command.arg(directive).arg(file.as_os_str().as_encoded_bytes());
+            }
+            Client::connect(self)?.run::<()>(&command)
+        });
+        or_panic(outcome);
+    }
+
+    /// The path of its unix socket.
+    ///
+    /// # Panics
+    /// When it was started without [`RedisBuilder::unix_socket`].
+    #[track_caller]
+    pub fn unix_socket(&self) -> PathBuf {
+        assert!(self.has_unix_socket, "started with `unix_socket`");
+        self.watchdog.directory().join(SOCKET_FILE)
+    }
+
+    /// The process, unless it was [killed](Self::kill). Another one after each [`restart`](Self::restart).
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Neither killed nor paused by us.
+    pub fn is_running(&self) -> bool {
+        // Ordering: alone. The process itself is the truth; one who pauses and asks at once has ordered the two himself.
+        self.child.is_some() && !self.paused.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
     /// Ends it at once (`SIGKILL`): connections break and the port refuses. Nothing happens to one that has ended.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             self.watchdog.reap(&mut child);
         }
+        *self.paused.get_mut() = false;
     }
 
     /// Kills it if it runs and starts it on the same port; returns when it answers. The data is lost, unless persistence was
@@ -158,9 +291,7 @@ impl Redis {
     #[track_caller]
     pub fn restart(&mut self) {
         self.kill();
-        if let Err(error) = self.launch() {
-            panic!("{}", Report(&error));
-        }
+        or_panic(self.launch());
     }
 
     /// Stops it without ending it (`SIGSTOP`): connections stay open, new ones are accepted by the kernel, and nothing answers.
@@ -168,6 +299,7 @@ impl Redis {
     pub fn pause(&self) {
         if let Some(child) = &self.child {
             signal::pause(&[child.id()]);
+            self.paused.store(true, Ordering::Relaxed); // Ordering: as in `is_running`
         }
     }
 
@@ -175,13 +307,29 @@ impl Redis {
     pub fn resume(&self) {
         if let Some(child) = &self.child {
             signal::send(child.id(), Signal::CONT);
+            self.paused.store(false, Ordering::Relaxed); // Ordering: as in `is_running`
         }
     }
 
     fn launch(&mut self) -> Result<(), StartError> {
-        let mut arguments: Vec<OsString> =
-            ["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"].map(Into::into).into();
-        arguments.extend([self.port.to_string().into(), "--dir".into(), self.watchdog.directory().into()]);
+        let directory = self.watchdog.directory();
+        let mut arguments: Vec<OsString> = Vec::new();
+        if self.is_sentinel {
+            arguments.extend([directory.join(SENTINEL_FILE).into(), "--sentinel".into()]);
+        }
+        arguments.extend(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"].map(Into::into));
+        arguments.extend([self.port.to_string().into(), "--dir".into(), directory.into()]);
+        if let Some(tls_port) = self.tls_port {
+            arguments.extend(["--tls-port".into(), tls_port.to_string().into(), "--tls-auth-clients".into(), "no".into()]);
+            arguments.extend(
+                certificate::directives(directory)
+                    .into_iter()
+                    .flat_map(|(directive, file)| [format!("--{directive}").into(), file.into()]),
+            );
+        }
+        if self.has_unix_socket {
+            arguments.extend(["--unixsocket".into(), directory.join(SOCKET_FILE).into()]);
+        }
         if let Some(password) = &self.password {
             arguments.extend(["--requirepass".into(), password.into()]);
         }
@@ -222,9 +370,10 @@ fn answers(port: u16, password: Option<&str>, process: u32) -> bool {
         if let Some(password) = password {
             write!(request, "*2\r\n$4\r\nAUTH\r\n${}\r\n{password}\r\n", password.len())?;
         }
-        // QUIT ends the stream, so the reply is whatever comes before its end.
-        request.extend_from_slice(b"INFO server\r\nPING\r\nQUIT\r\n");
+        request.extend_from_slice(b"INFO server\r\nPING\r\n");
         stream.write_all(&request)?;
+        // The server closes in answer, so the reply is whatever comes before the end. Sentinel does not know QUIT.
+        stream.shutdown(Shutdown::Write)?;
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply)?;
         Ok(reply)

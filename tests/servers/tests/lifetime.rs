@@ -83,6 +83,22 @@ fn postgres_ends_with_a_process_that_is_killed() {
 }
 
 #[test]
+fn every_node_of_a_cluster_ends_with_a_process_that_is_killed() {
+    let mut holder = Holder::of("cluster", "killed-cluster");
+    assert_eq!(left_in(&holder.temporary).len(), 6, "one directory a node while it runs");
+    holder.end("KILL");
+    holder.assert_nothing_left();
+}
+
+#[test]
+fn sentinels_and_their_servers_end_with_a_process_that_is_killed() {
+    let mut holder = Holder::of("sentinel", "killed-sentinel");
+    assert_eq!(left_in(&holder.temporary).len(), 5, "one directory a server while it runs");
+    holder.end("KILL");
+    holder.assert_nothing_left();
+}
+
+#[test]
 fn redis_ends_with_a_process_that_is_interrupted() {
     let mut holder = Holder::of("redis", "interrupted-redis");
     holder.end("INT");

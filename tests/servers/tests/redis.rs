@@ -1,10 +1,14 @@
 //! The Redis server as tests use it.
 
+#[path = "support/tls.rs"]
+mod tls;
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use test_servers::Redis;
+use rustls::{CertificateError, Error};
+use test_servers::{CertificateAuthority, Redis};
 
 fn connect(port: u16) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("redis accepts");
@@ -101,4 +105,74 @@ fn a_missing_server_is_named_with_what_to_install() {
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && text.contains("redis-server is not installed"), "{text}");
     assert!(text.contains("scripts/test") && text.contains("apt-get install redis-server"), "{text}");
+}
+
+#[test]
+fn a_user_may_do_what_its_rules_say() {
+    let redis = Redis::builder().password("secret").user("reader", "open sesame", "~app:* -@all +get +ping").start();
+    assert!(ask(redis.port(), "AUTH reader wrong").starts_with("-WRONGPASS"));
+    let as_reader = |command: &str| ask(redis.port(), &format!("AUTH reader \"open sesame\"\r\n{command}"));
+    assert_eq!(as_reader("GET app:1"), "+OK\r\n$-1\r\n+OK\r\n");
+    assert!(as_reader("GET other").contains("-NOPERM"));
+    assert!(as_reader("SET app:1 value").contains("-NOPERM"));
+}
+
+#[test]
+fn a_unix_socket_answers_over_a_restart() {
+    let mut redis = Redis::builder().unix_socket().start();
+    redis.restart();
+    let mut stream = std::os::unix::net::UnixStream::connect(redis.unix_socket()).expect("redis listens");
+    stream.write_all(b"PING\r\nQUIT\r\n").expect("redis reads");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("redis answers");
+    assert_eq!(reply, "+PONG\r\n+OK\r\n");
+}
+
+#[test]
+fn tls_is_trusted_under_the_names_of_the_certificate_only() {
+    let authority = CertificateAuthority::new();
+    let mut redis = Redis::builder().tls(&authority.issue()).start();
+    assert_eq!(redis.tls_url(), format!("rediss://localhost:{}/", redis.tls_port()));
+    redis.restart();
+    for host in ["localhost", "127.0.0.1", "::1"] {
+        assert_eq!(tls::ask(redis.tls_port(), host, &authority.pem(), "PING"), Ok("+PONG\r\n".to_owned()));
+    }
+    let stranger = CertificateAuthority::new();
+    let refused = |host, authority: &CertificateAuthority| tls::ask(redis.tls_port(), host, &authority.pem(), "PING");
+    assert!(matches!(refused("localhost", &stranger), Err(Error::InvalidCertificate(_))));
+    let error = refused("redis.example", &authority).expect_err("another name");
+    assert!(matches!(error, Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })), "{error}");
+}
+
+#[test]
+fn a_certificate_can_be_replaced_while_the_server_runs() {
+    let authority = CertificateAuthority::new();
+    let redis = Redis::builder().password("open sesame").tls(&authority.issue()).start();
+    let shown = || tls::ask(redis.tls_port(), "localhost", &authority.pem(), "PING");
+    assert!(shown().expect("trusted").starts_with("-NOAUTH"));
+
+    redis.set_certificate(&authority.issue_expired());
+    let error = shown().expect_err("expired");
+    assert!(matches!(error, Error::InvalidCertificate(CertificateError::ExpiredContext { .. })), "{error}");
+
+    redis.set_certificate(&authority.issue_for("redis.example"));
+    let error = shown().expect_err("another name");
+    assert!(matches!(error, Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })), "{error}");
+
+    redis.set_certificate(&authority.issue());
+    assert!(shown().is_ok());
+}
+
+#[test]
+fn a_running_server_is_told_from_a_paused_or_killed_one() {
+    let mut redis = Redis::start();
+    let first = redis.process().expect("it runs");
+    redis.pause();
+    assert!(!redis.is_running() && redis.process() == Some(first));
+    redis.resume();
+    assert!(redis.is_running());
+    redis.kill();
+    assert!(!redis.is_running() && redis.process().is_none());
+    redis.restart();
+    assert!(redis.is_running() && redis.process() != Some(first));
 }
