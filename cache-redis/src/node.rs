@@ -62,7 +62,7 @@ impl Node {
 
     /// Waits for the first dial. Only what a person must mend is an error.
     pub(crate) async fn first_dial(&self) -> Result<()> {
-        self.supervise()?;
+        self.start()?;
         self.link.settled().await;
         match &**self.link.state() {
             State::Down(err) if matches!(err.kind(), ErrorKind::Config | ErrorKind::Credentials) => Err(err.clone()),
@@ -79,7 +79,7 @@ impl Node {
         };
         let Some(Reply { value, sent }) = reply else {
             // The supervisor sees it by itself, unless the runtime that it ran on has ended.
-            self.supervise()?;
+            self.start()?;
             return Err(Error::new(ErrorKind::Unavailable, "the connection to Redis was lost"));
         };
         if let Err(err) = &value {
@@ -115,7 +115,7 @@ impl Node {
     /// Takes an error as a reply, unless it is the connection's.
     fn accept(&self, live: &Live, err: &redis::RedisError) -> Result<()> {
         if err.is_connection_dropped() {
-            self.supervise()?;
+            self.start()?;
             return Err(from_driver(err));
         }
         if is_read_only(err) {
@@ -129,7 +129,7 @@ impl Node {
         if let State::Up(live) = &**self.link.state() {
             return Ok(live.clone());
         }
-        self.supervise()?;
+        self.start()?;
         timeout_at(deadline, self.link.settled()).await.map_err(|_| late())?;
         match &**self.link.state() {
             State::Up(live) => Ok(live.clone()),
@@ -140,7 +140,7 @@ impl Node {
     }
 
     /// Starts the supervisor if none runs: at first use, and after the runtime it ran on has ended.
-    fn supervise(&self) -> Result<()> {
+    pub(crate) fn start(&self) -> Result<()> {
         let mut supervisor = self.supervisor.lock();
         match &*supervisor {
             Supervisor::Running(task) if !task.is_finished() => return Ok(()),

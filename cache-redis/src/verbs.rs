@@ -116,7 +116,15 @@ impl RemoteTier for RedisTier {
         };
         let letters = if self.nodes().are_many() {
             // All to their end: that one node is away must not keep the others from hearing of it.
-            join_all(lots.iter().map(|lot| run(lot))).await.into_iter().collect::<Result<Vec<_>>>()?
+            let run_apart = async |lot: &Vec<usize>| match run(lot).await {
+                // A slot on the move may have some of the keys on either side: one by one they are found.
+                Err(err) if lot.len() > 1 && err.kind() == ErrorKind::Unavailable => {
+                    let letters = join_all(lot.iter().map(|place| run(std::slice::from_ref(place)))).await;
+                    Ok(letters.into_iter().collect::<Result<Vec<_>>>()?.concat().into())
+                }
+                letters => letters,
+            };
+            join_all(lots.iter().map(run_apart)).await.into_iter().collect::<Result<Vec<_>>>()?
         } else {
             // One after the other: Redis does nothing else during a lot.
             let mut letters = Vec::with_capacity(lots.len());

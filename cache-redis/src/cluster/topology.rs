@@ -215,7 +215,8 @@ impl Shared {
         self.doubt.notify_one();
     }
 
-    /// Puts a map in place. Nodes that it has not are let go: who is calling one still holds it.
+    /// Puts a map in place, and has each node in it connect before it is called. Nodes that it has not are let go: who is calling one still
+    /// holds it.
     fn publish(&self, map: &SlotMap) {
         self.view.rcu(|view| {
             let node = |at: &Endpoint| {
@@ -224,6 +225,10 @@ impl Shared {
             };
             View { nodes: map.masters().map(node).collect(), map: map.clone() }
         });
+        for node in self.view.load().nodes.values() {
+            // Refused only once it is closed.
+            let _ = node.start();
+        }
     }
 
     /// Asks the nodes one after the other, and then the seeds, for the map.

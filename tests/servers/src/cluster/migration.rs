@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use redis::Value;
 
 use crate::cluster::RedisCluster;
+use crate::command::Client;
 use crate::error::{StartError, or_panic};
 
 const KEYS_AT_ONCE: usize = 100;
@@ -12,14 +13,16 @@ const MIGRATE_LIMIT_MS: u64 = 2_000;
 
 impl RedisCluster {
     /// Moves slots with their keys from one master to another, live, one slot after the other as `redis-cli --cluster reshard`
-    /// does, and waits until every running node knows. Clients meet ASK, TRYAGAIN and MOVED. Half a millisecond a slot and some
-    /// 20 µs a key.
+    /// does, and waits until every running node knows. Clients meet ASK, TRYAGAIN and MOVED. A few milliseconds
+    /// a slot.
     #[track_caller]
     pub fn migrate_slots(&self, slots: RangeInclusive<u16>, from: usize, to: usize) {
-        or_panic(slots.into_iter().try_for_each(|slot| {
-            self.try_begin(slot, from, to)?;
-            while self.try_move(slot, from, to, KEYS_AT_ONCE)? != 0 {}
-            self.try_finish(slot, from, to)
+        or_panic(self.path(from, to).and_then(|mut path| {
+            slots.into_iter().try_for_each(|slot| {
+                path.begin(slot)?;
+                while path.move_keys(slot, KEYS_AT_ONCE)? != 0 {}
+                path.finish(slot)
+            })
         }));
         self.await_settled();
     }
@@ -28,20 +31,20 @@ impl RedisCluster {
     /// node TRYAGAIN for several keys that are not all there.
     #[track_caller]
     pub fn begin_migration(&self, slot: u16, from: usize, to: usize) {
-        or_panic(self.try_begin(slot, from, to));
+        or_panic(self.path(from, to).and_then(|mut path| path.begin(slot)));
     }
 
     /// Moves up to `limit` keys of a slot that is open for migration. Returns how many.
     #[track_caller]
     pub fn migrate_keys(&self, slot: u16, from: usize, to: usize, limit: usize) -> usize {
-        or_panic(self.try_move(slot, from, to, limit))
+        or_panic(self.path(from, to).and_then(|mut path| path.move_keys(slot, limit)))
     }
 
     /// Makes `to` the master of a slot that is open for migration and has no key left at `from`; waits until every running node
     /// knows.
     #[track_caller]
     pub fn finish_migration(&self, slot: u16, from: usize, to: usize) {
-        or_panic(self.try_finish(slot, from, to));
+        or_panic(self.path(from, to).and_then(|mut path| path.finish(slot)));
         self.await_settled();
     }
 
@@ -50,39 +53,56 @@ impl RedisCluster {
     #[track_caller]
     pub fn set_slot_without_migrate(&self, slot: u16, from: usize, to: usize) {
         // Asked itself, the old master would refuse for as long as it has keys of the slot. It believes the new one's greater epoch.
-        or_panic(self.client(to).and_then(|mut target| {
-            target.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.id(from)))?;
-            target.ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {}", self.id(to)))
+        or_panic(self.path(from, to).and_then(|mut path| {
+            path.target.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", path.from))?;
+            path.target.ask::<()>(&format!("CLUSTER SETSLOT {slot} NODE {}", path.to))
         }));
         self.await_settled();
     }
 
-    fn try_begin(&self, slot: u16, from: usize, to: usize) -> Result<(), StartError> {
+    fn path(&self, from: usize, to: usize) -> Result<Path<'_>, StartError> {
+        let node = self.node(to);
+        let port = if self.is_tls { node.tls_port() } else { node.port() };
+        let (source, target) = (self.client(from)?, self.client(to)?);
+        Ok(Path { from: self.id(from), to: self.id(to), source, target, port, password: node.password() })
+    }
+}
+
+/// From one master to another, by their ids.
+struct Path<'a> {
+    from: &'a str,
+    to: &'a str,
+    source: Client,
+    target: Client,
+    /// The target's, as the source reaches it.
+    port: u16,
+    password: Option<&'a str>,
+}
+
+impl Path<'_> {
+    fn begin(&mut self, slot: u16) -> Result<(), StartError> {
         // In this order: a source that answers ASK needs a target that knows.
-        self.client(to)?.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.id(from)))?;
-        self.client(from)?.ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", self.id(to)))
+        self.target.ask::<()>(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.from))?;
+        self.source.ask::<()>(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", self.to))
     }
 
-    fn try_move(&self, slot: u16, from: usize, to: usize, limit: usize) -> Result<usize, StartError> {
-        let mut source = self.client(from)?;
-        let keys: Vec<Vec<u8>> = source.ask(&format!("CLUSTER GETKEYSINSLOT {slot} {limit}"))?;
+    fn move_keys(&mut self, slot: u16, limit: usize) -> Result<usize, StartError> {
+        let keys: Vec<Vec<u8>> = self.source.ask(&format!("CLUSTER GETKEYSINSLOT {slot} {limit}"))?;
         if !keys.is_empty() {
-            let target = self.node(to);
             let mut migrate = redis::cmd("MIGRATE");
-            let port = if self.is_tls { target.tls_port() } else { target.port() };
-            migrate.arg("127.0.0.1").arg(port).arg("").arg(0).arg(MIGRATE_LIMIT_MS);
-            if let Some(password) = target.password() {
+            migrate.arg("127.0.0.1").arg(self.port).arg("").arg(0).arg(MIGRATE_LIMIT_MS);
+            if let Some(password) = self.password {
                 migrate.arg("AUTH").arg(password);
             }
-            source.run::<Value>(migrate.arg("KEYS").arg(&keys))?;
+            self.source.run::<Value>(migrate.arg("KEYS").arg(&keys))?;
         }
         Ok(keys.len())
     }
 
-    fn try_finish(&self, slot: u16, from: usize, to: usize) -> Result<(), StartError> {
-        let told = format!("CLUSTER SETSLOT {slot} NODE {}", self.id(to));
+    fn finish(&mut self, slot: u16) -> Result<(), StartError> {
+        let told = format!("CLUSTER SETSLOT {slot} NODE {}", self.to);
         // The target first: were it to fail after the source, nobody would serve the slot. Gossip tells the rest.
-        self.client(to)?.ask::<()>(&told)?;
-        self.client(from)?.ask::<()>(&told)
+        self.target.ask::<()>(&told)?;
+        self.source.ask::<()>(&told)
     }
 }

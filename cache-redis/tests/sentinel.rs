@@ -1,0 +1,66 @@
+//! The master that Sentinels name, and its successor.
+
+mod common;
+
+use cache_core::{ErrorKind, RemoteTier};
+use cache_redis::RedisTier;
+use common::{key, store, until, until_back};
+use std::time::{Duration, Instant};
+use test_servers::RedisSentinel;
+
+const TIMEOUT: Duration = Duration::from_millis(250);
+
+fn urls(group: &RedisSentinel) -> Vec<String> {
+    group.sentinels().iter().map(test_servers::Redis::url).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_master_is_found_and_so_is_its_successor_after_it_was_killed() {
+    let mut group = RedisSentinel::start();
+    let tier = RedisTier::sentinel(RedisSentinel::SERVICE, urls(&group)).timeout(TIMEOUT).connect().await.unwrap();
+    let key = key();
+    store(&tier, &key, "x").await;
+    let old = group.master();
+    tokio::task::block_in_place(|| {
+        // One Sentinel is away, too.
+        group.kill_sentinel(0);
+        group.server_mut(old).kill();
+    });
+    let start = Instant::now();
+    assert!(tier.get(&key).await.unwrap_err().is_transient());
+    assert!(start.elapsed() < TIMEOUT + common::MARGIN);
+    tokio::task::block_in_place(|| group.await_failover(old));
+    until_back(&tier).await;
+    store(&tier, &key, "y").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_was_demoted_is_left_for_its_successor() {
+    let group = RedisSentinel::start();
+    let tier = RedisTier::sentinel(RedisSentinel::SERVICE, urls(&group)).timeout(TIMEOUT).connect().await.unwrap();
+    let key = key();
+    store(&tier, &key, "x").await;
+    tokio::task::block_in_place(|| group.failover());
+    // The old one is a replica now, which would still be read from: its first refused write moves the tier on.
+    until("a write succeeds", async || {
+        let asks = common::asks(cache_core::Token::unique(), cache_core::Claim::Force);
+        tier.acquire(&key, &asks).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_that_no_sentinel_knows_is_weather_that_says_so() {
+    let group = RedisSentinel::start();
+    let tier = RedisTier::sentinel("nobody", urls(&group)).timeout(TIMEOUT).connect().await.unwrap();
+    let err = tier.get(&key()).await.unwrap_err();
+    assert_eq!(err.kind(), ErrorKind::Unavailable);
+    assert!(err.to_string().contains("does not know"), "{err}");
+}
+
+#[test]
+fn what_cannot_be_a_sentinel_is_refused() {
+    for (name, urls) in [("", &["redis://localhost"][..]), ("master", &[]), ("master", &["unix:///tmp/socket"])] {
+        assert_eq!(RedisTier::sentinel(name, urls).lazy().unwrap_err().kind(), ErrorKind::Config, "{name} {urls:?}");
+    }
+}
