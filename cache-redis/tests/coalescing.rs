@@ -1,0 +1,129 @@
+//! Calls that wait at the same time go together, and each gets what is its own.
+
+mod common;
+
+use cache_core::{Acquired, Claim, Fetched, RemoteKey, RemoteTier, Token};
+use common::{Raw, asks, key, namespace, store, tier};
+use futures_util::future::join_all;
+use std::time::Duration;
+use test_servers::Redis;
+
+/// How often Redis ran a command.
+async fn ran(raw: &Raw, command: &str) -> u64 {
+    let stats: String = raw.run(&["INFO", "commandstats"]).await;
+    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+fn payload(fetched: &Fetched) -> Option<bytes::Bytes> {
+    fetched.record.as_ref().filter(|record| record.len() > 92).map(|record| record.slice(92..))
+}
+
+async fn stored(tier: &cache_redis::RedisTier, count: u64) -> Vec<RemoteKey> {
+    let namespace = namespace();
+    let keys: Vec<_> = (0..count).map(|id| namespace.key(&id)).collect();
+    for (id, key) in keys.iter().enumerate() {
+        store(tier, key, format!("value {id}")).await;
+    }
+    keys
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gets_at_the_same_time_are_few_commands_and_each_gets_its_own_value() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let keys = stored(&tier, 400).await;
+    let before = ran(&raw, "get").await + ran(&raw, "mget").await;
+    let read = join_all(keys.iter().map(|key| tier.get(key))).await;
+    for (id, fetched) in read.into_iter().enumerate() {
+        assert_eq!(payload(&fetched.unwrap()), Some(format!("value {id}").into()));
+    }
+    let commands = ran(&raw, "get").await + ran(&raw, "mget").await - before;
+    assert!(commands <= 20, "{commands} commands for 400 gets");
+}
+
+#[tokio::test]
+async fn a_call_alone_is_sent_as_it_is() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let keys = stored(&tier, 20).await;
+    for key in &keys {
+        tier.get(key).await.unwrap();
+    }
+    assert_eq!((ran(&raw, "get").await, ran(&raw, "mget").await), (20, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b8_calls_that_are_cancelled_in_a_batch_leave_the_others_their_own_replies() {
+    let redis = Redis::start();
+    let tier = tier(&redis.url()).await;
+    let keys = stored(&tier, 300).await;
+    for round in 0..60_u64 {
+        let calls = keys.iter().enumerate().map(|(id, key)| {
+            let tier = &tier;
+            async move {
+                let call = async { (id, tier.get(key).await) };
+                // A third goes away, somewhere on the way.
+                let patience = if (id as u64 + round) % 3 == 0 { Duration::from_micros(round * 20) } else { common::AMPLE };
+                tokio::time::timeout(patience, call).await.ok()
+            }
+        });
+        for (id, fetched) in join_all(calls).await.into_iter().flatten() {
+            assert_eq!(payload(&fetched.unwrap()), Some(format!("value {id}").into()), "round {round}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_answer_that_is_an_error_is_no_one_elses() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let keys = stored(&tier, 100).await;
+    let list = key();
+    let _: u64 = raw.query(redis::cmd("RPUSH").arg(list.as_bytes()).arg("x")).await;
+    let _: () = raw.run(&["SCRIPT", "FLUSH"]).await;
+    let acquired = async |key: &RemoteKey| tier.acquire(key, &asks(Token::unique(), Claim::Vacant)).await;
+    let namespace = namespace();
+    let fresh: Vec<_> = (0..100_u64).map(|id| namespace.key(&id)).collect();
+    let (read, lists, taken, held) = tokio::join!(
+        join_all(keys.iter().map(|key| tier.get(key))),
+        join_all((0..20).map(|_| acquired(&list))),
+        join_all(fresh.iter().map(&acquired)),
+        join_all(keys.iter().map(&acquired)),
+    );
+    assert!(read.into_iter().all(|fetched| payload(&fetched.unwrap()).is_some()));
+    assert!(lists.into_iter().all(|acquired| acquired.unwrap() == Acquired::Foreign));
+    assert!(taken.into_iter().all(|acquired| matches!(acquired.unwrap(), Acquired::Granted { .. })), "scripts are loaded again");
+    assert!(held.into_iter().all(|acquired| acquired.unwrap() == Acquired::Hit));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_large_values_come_whole() {
+    let redis = Redis::start();
+    let tier = tier(&redis.url()).await;
+    let namespace = namespace();
+    let keys: Vec<_> = (0..64_u64).map(|id| namespace.key(&id)).collect();
+    for (id, key) in keys.iter().enumerate() {
+        store(&tier, key, vec![id as u8; 100_000]).await;
+    }
+    for _ in 0..5 {
+        for (id, fetched) in join_all(keys.iter().map(|key| tier.get(key))).await.into_iter().enumerate() {
+            assert_eq!(payload(&fetched.unwrap()), Some(vec![id as u8; 100_000].into()));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_wait_in_a_queue_end_in_time_when_redis_hangs() {
+    let redis = Redis::start();
+    let timeout = Duration::from_millis(100);
+    let tier = cache_redis::RedisTier::builder(&redis.url()).timeout(timeout).connect().await.unwrap();
+    let keys = stored(&tier, 10).await;
+    redis.pause();
+    let start = std::time::Instant::now();
+    let read = join_all((0..300).map(|id| tier.get(&keys[id % 10]))).await;
+    assert!(read.into_iter().all(|fetched| fetched.is_err_and(|err| err.is_transient())));
+    assert!(start.elapsed() < timeout + common::MARGIN, "{:?}", start.elapsed());
+    redis.resume();
+    common::until_back(&tier).await;
+}
