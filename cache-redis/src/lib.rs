@@ -1,4 +1,5 @@
-//! The Redis tier of cachestack: [`RedisTier`] is a [`RemoteTier`](cache_core::RemoteTier) on one Redis node.
+//! The Redis tier of cachestack: [`RedisTier`] is a [`RemoteTier`](cache_core::RemoteTier) on one Redis node, on the master that Sentinels name, or on a
+//! Redis Cluster.
 //!
 //! ```no_run
 //! # async fn example() -> cache_core::Result<()> {
@@ -14,7 +15,7 @@
 //!
 //! # When Redis is away
 //!
-//! All calls share one connection, which a task of the tier's own keeps up. A driver alone does not: some never redial, some make
+//! All calls to a node share one connection, which a task of the tier's own keeps up. A driver alone does not: some never redial, some make
 //! calls wait for the redial, and none replaces a connection that is open but dead.
 //!
 //! | what happens | what calls see | what the tier does |
@@ -24,6 +25,9 @@
 //! | Redis hangs, or the network swallows packets | [`Timeout`] after the timeout | after 5 in a row drops the connection and dials |
 //! | idle on a dead connection | nothing | probes every 2 s, and drops it likewise |
 //! | a failover leaves a replica at the address | [`Unavailable`] for the first write | drops the connection and dials |
+//! | Sentinels: the master dies | [`Unavailable`] at once | asks them at each dial, takes none but a master |
+//! | cluster: a master dies | [`Unavailable`] at once for its own keys, until a replica takes over; no others notice | asks the others for the slots |
+//! | cluster: slots move | nothing | follows MOVED and ASK, tries TRYAGAIN again |
 //! | restart, `SCRIPT FLUSH` | nothing | loads the scripts again |
 //! | out of memory, `noeviction` | [`Unavailable`] for acquire, fill and put | reads and invalidations go on working |
 //! | credentials refused | [`Credentials`] | [`connect`](RedisTier::connect) fails with it; later, dials every 1 to 2 s |
