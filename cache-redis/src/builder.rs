@@ -132,7 +132,7 @@ impl RedisTierBuilder {
     /// ```
     pub fn login(self, username: Option<&str>, password: &str) -> Self {
         self.with(|config| {
-            config.login = Some(Login { username: username.map(ToOwned::to_owned), password: password.to_owned() })
+            config.login = Some(Login { username: username.map(ToOwned::to_owned), password: password.to_owned() });
         })
     }
 

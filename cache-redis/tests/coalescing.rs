@@ -64,7 +64,8 @@ async fn b8_calls_that_are_cancelled_in_a_batch_leave_the_others_their_own_repli
             async move {
                 let call = async { (id, tier.get(key).await) };
                 // A third goes away, somewhere on the way.
-                let patience = if (id as u64 + round) % 3 == 0 { Duration::from_micros(round * 20) } else { common::AMPLE };
+                let patience =
+                    if (id as u64 + round).is_multiple_of(3) { Duration::from_micros(round * 20) } else { common::AMPLE };
                 tokio::time::timeout(patience, call).await.ok()
             }
         });

@@ -92,10 +92,15 @@ impl Cluster {
         Ok(())
     }
 
-    /// The nodes that have slots, once there is a map.
+    /// The nodes that have all slots between them, once there is a map.
     pub(crate) async fn masters(&self, deadline: Instant) -> Result<Vec<Arc<Node>>> {
-        self.owner(deadline, 0).await?;
-        Ok(self.known_masters())
+        // A slot that nobody has is an error: what is in it may come back.
+        let gap = self.shared.view.load().map.gap().unwrap_or(0);
+        self.owner(deadline, gap).await?;
+        match self.shared.view.load().map.gap() {
+            Some(_) => Err(Error::new(ErrorKind::Unavailable, "no node of the Redis cluster has some of the slots")),
+            None => Ok(self.known_masters()),
+        }
     }
 
     fn known_masters(&self) -> Vec<Arc<Node>> {
@@ -108,16 +113,13 @@ impl Cluster {
         let slot = slot_of(key);
         let mut asking: Option<Endpoint> = None;
         for _ in 0..MOST_HOPS {
-            let (at, called) = match asking.take() {
-                Some(at) => {
-                    let node = self.shared.node(&at);
-                    (at, ask(&node, deadline, &request).await?)
-                }
-                None => {
-                    let (at, node) = self.owner(deadline, slot).await?;
-                    // A node that is away may have been replaced.
-                    (at, node.send(deadline, request.clone()).await.inspect_err(|_| self.shared.doubt.notify_one())?)
-                }
+            let (at, called) = if let Some(at) = asking.take() {
+                let node = self.shared.node(&at);
+                (at, ask(&node, deadline, &request).await?)
+            } else {
+                let (at, node) = self.owner(deadline, slot).await?;
+                // A node that is away may have been replaced.
+                (at, node.send(deadline, request.clone()).await.inspect_err(|_| self.shared.doubt.notify_one())?)
             };
             let Err(err) = &called.reply else { return Ok(called) };
             match Redirect::parse(err, &at) {
