@@ -47,6 +47,8 @@
 //! | `sharding` | yes | [`sharding`] |
 //! | `moka` | no | `MokaTier`, moka as the first level |
 //! | `json`, `postcard`, `bincode` | no | codecs beside [`MessagePack`] |
+//! | `lz4`, `zstd` | no | `Compression`: larger values take less room in L2 |
+//! | `encryption` | no | `Keyring`: values in L2 are encrypted, and forged ones are misses |
 //! | `testing` | no | fakes, chaos and conformance suites |
 //!
 //! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88, the oldest Redis 7.0.

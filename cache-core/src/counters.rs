@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What is counted.
+/// What is counted. `L2Forged` and `L2UnknownKey` are not counted as `L2Unreadable` as well: stats add them up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub(crate) enum Event {
@@ -15,6 +15,8 @@ pub(crate) enum Event {
     L2Miss,
     L2Error,
     L2Unreadable,
+    L2Forged,
+    L2UnknownKey,
     L2Refused,
     L2Unstorable,
     Load,

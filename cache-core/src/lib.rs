@@ -18,6 +18,7 @@ mod key;
 mod local;
 mod machine;
 mod partition;
+mod payload;
 pub mod record;
 mod remote;
 mod stack;
@@ -44,6 +45,10 @@ pub use key::{Echo, Key, KeyParts, Namespace, RemoteKey};
 pub use local::{Local, LocalTier, NoLocal, Stamp, Terms};
 pub use machine::{Command, Reply, Slot, step};
 pub use partition::{PARTITIONS, Partition};
+#[cfg(any(feature = "lz4", feature = "zstd"))]
+pub use payload::Compression;
+#[cfg(feature = "encryption")]
+pub use payload::Keyring;
 pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
 pub use stack::{Builder, Closed, Loader, Storable, TieredCache};
 pub use stats::{Recent, Stats, TierStats};

@@ -15,13 +15,25 @@
 //! | 56 | 6 | hard life, ms after created | client |
 //! | 62 | 6 | last life, ms after created | client |
 //! | 68 | 2 | write marks (`Q`) | script |
-//! | 70 | 1 | flags: 1 compressed, 2 negative, 4 encrypted | client |
+//! | 70 | 1 | flags: 1 compressed, 2 negative (reserved), 4 encrypted | client |
 //! | 71 | 1 | codec | client |
 //! | 72 | 16 | key echo | client |
 //! | 88 | 4 | CRC-32 of version, what the client wrote from 42 on, and the payload | client |
 //! | 92 | … | payload | client |
 //!
 //! The token is under neither check: a refresh lease replaces it in place, and a damaged one only gets a fill refused.
+//!
+//! The payload is what the codec wrote, unless flags say otherwise: first compressed, then encrypted.
+//!
+//! | flag | offset in the payload | bytes | field |
+//! |---|---:|---:|---|
+//! | compressed | 0 | 1 | algorithm: 1 LZ4 block, 2 Zstandard frame |
+//! | | 1 | 4 | length before compression |
+//! | | 5 | … | compressed bytes |
+//! | encrypted | 0 | 4 | number of the key |
+//! | | 4 | 24 | nonce |
+//! | | 28 | … | encrypted bytes, XChaCha20-Poly1305 |
+//! | | last 16 | 16 | tag, over them and: `cachestack payload 1`, the client's bytes from 42 to 87 (marks 0), version, whole key |
 //!
 //! All numbers are big-endian. The first 42 bytes, the *head*, are what scripts read and write, and stay where they are in
 //! every later format: a later format changes the low half of the first byte and anything behind the head.
@@ -104,8 +116,13 @@ pub struct Flags(u8);
 impl Flags {
     /// A plain value.
     pub const NONE: Self = Self(0);
-    /// Flags this version understands: none yet.
-    const KNOWN: u8 = 0;
+    /// The payload is compressed.
+    pub const COMPRESSED: Self = Self(1);
+    /// The payload is encrypted; a compressed one was compressed before.
+    pub const ENCRYPTED: Self = Self(4);
+    /// Flags this build understands.
+    const KNOWN: u8 = (cfg!(any(feature = "lz4", feature = "zstd")) as u8 * Self::COMPRESSED.0)
+        | (cfg!(feature = "encryption") as u8 * Self::ENCRYPTED.0);
 
     /// Flags from their byte.
     pub fn from_byte(byte: u8) -> Self {
@@ -117,9 +134,22 @@ impl Flags {
         self.0
     }
 
-    /// Whether a reader of this version can make sense of the payload.
+    /// Whether this build knows what all the flags mean: compression and encryption are features.
     pub fn is_known(self) -> bool {
         self.0 & !Self::KNOWN == 0
+    }
+
+    /// Whether all of these flags are set.
+    pub fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+impl std::ops::BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, flags: Self) -> Self {
+        Self(self.0 | flags.0)
     }
 }
 
@@ -138,7 +168,7 @@ pub struct Body {
     pub codec: u8,
     /// Digest of the key.
     pub echo: Echo,
-    /// The encoded value; empty where the state has none.
+    /// The encoded value, compressed and encrypted as the flags say; empty where the state has none.
     pub payload: Bytes,
 }
 
@@ -160,7 +190,8 @@ impl Body {
         out
     }
 
-    fn encode_fields(&self, out: &mut Vec<u8>) {
+    /// All that the client writes but the CRC and the payload: the bytes 42 to 87 of a record without marks.
+    pub(crate) fn encode_fields(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.schema.to_be_bytes());
         out.extend_from_slice(&self.generation.to_be_bytes());
         for life in [self.life.soft, self.life.hard, self.life.last] {

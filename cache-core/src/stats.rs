@@ -59,8 +59,13 @@ pub struct TierStats {
     pub entries: u64,
     /// Calls that failed or timed out. L2 only.
     pub errors: u64,
-    /// Records that could not be read: foreign, damaged, of another key, codec or a newer schema. L2 only.
+    /// Records that could not be read: foreign, damaged, of another key, codec or a newer schema, compressed by an algorithm
+    /// that this build has not or to more than the limit, forged, or encrypted by an unknown key. L2 only.
     pub unreadable: u64,
+    /// Of the unreadable, those that a keyring refused: not sealed for this key and these fields, or not sealed at all. L2 only.
+    pub forged: u64,
+    /// Of the unreadable, those that were sealed by a key which the keyring has not. L2 only.
+    pub unknown_key: u64,
     /// Fills refused, because the key was invalidated or written while the load ran. L2 only.
     pub refused: u64,
     /// Values not stored, because they are too large or could not be encoded. L2 only.
@@ -98,6 +103,8 @@ impl TierStats {
             entries: self.entries,
             errors: self.errors.saturating_sub(earlier.errors),
             unreadable: self.unreadable.saturating_sub(earlier.unreadable),
+            forged: self.forged.saturating_sub(earlier.forged),
+            unknown_key: self.unknown_key.saturating_sub(earlier.unknown_key),
             refused: self.refused.saturating_sub(earlier.refused),
             unstorable: self.unstorable.saturating_sub(earlier.unstorable),
         }
@@ -148,7 +155,9 @@ pub(crate) fn snapshot(counters: &Counters, recent: Recent, entries: u64, evicti
             hits: sum(Event::L2Hit),
             misses: sum(Event::L2Miss),
             errors: sum(Event::L2Error),
-            unreadable: sum(Event::L2Unreadable),
+            unreadable: sum(Event::L2Unreadable) + sum(Event::L2Forged) + sum(Event::L2UnknownKey),
+            forged: sum(Event::L2Forged),
+            unknown_key: sum(Event::L2UnknownKey),
             refused: sum(Event::L2Refused),
             unstorable: sum(Event::L2Unstorable),
             ..TierStats::default()

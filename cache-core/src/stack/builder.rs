@@ -11,6 +11,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::flights::Flights;
 use crate::key::{Key, KeyParts, Namespace};
 use crate::local::{LocalTier, NoLocal};
+use crate::payload::Packing;
 use crate::remote::RemoteTier;
 use crate::stats::Window;
 use crate::tasks::Tasks;
@@ -55,6 +56,8 @@ type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyPart
 /// | [`prefix`](Self::prefix) | `cs` | before each key in L2 |
 /// | [`schema`](Self::schema) | 1 | the shape of the value's type |
 /// | [`max_value_bytes`](Self::max_value_bytes) | 1 MiB | larger values stay out of L2 |
+/// | `compression` (features `lz4`, `zstd`) | none | whether larger values are compressed for L2 |
+/// | `encryption` (feature `encryption`) | none | whether values are sealed for L2, and by which keys |
 /// | [`load_timeout`](Self::load_timeout) | 10 s | how long a load, or a write, may take |
 /// | [`lease`](Self::lease) | 2 s | how long other nodes wait for this node's load |
 /// | [`clock`](Self::clock) | the kernel's | for tests |
@@ -95,6 +98,7 @@ pub struct Builder<K, V, L = NoLocal> {
     version_of: Option<fn(&V) -> u64>,
     schema: u32,
     max_value_bytes: usize,
+    packing: Packing,
     load_timeout: Duration,
     lease: Duration,
     clock: Clock,
@@ -115,6 +119,7 @@ impl<K, V, L> TieredCache<K, V, L> {
             version_of: None,
             schema: 1,
             max_value_bytes: 1 << 20,
+            packing: Packing::default(),
             load_timeout: Duration::from_secs(10),
             lease: Duration::from_secs(2),
             clock: Clock::default(),
@@ -126,7 +131,20 @@ impl<K, V, L> Builder<K, V, L> {
     /// The tier in this process.
     pub fn l1<T: LocalTier<K, V>>(self, tier: T) -> Builder<K, V, T> {
         let Self {
-            name, prefix, l2, ttl, origin, writer, version_of, schema, max_value_bytes, load_timeout, lease, clock, ..
+            name,
+            prefix,
+            l2,
+            ttl,
+            origin,
+            writer,
+            version_of,
+            schema,
+            max_value_bytes,
+            packing,
+            load_timeout,
+            lease,
+            clock,
+            ..
         } = self;
         Builder {
             name,
@@ -139,6 +157,7 @@ impl<K, V, L> Builder<K, V, L> {
             version_of,
             schema,
             max_value_bytes,
+            packing,
             load_timeout,
             lease,
             clock,
@@ -224,9 +243,23 @@ impl<K, V, L> Builder<K, V, L> {
         self
     }
 
-    /// Encoded values larger than this are served and kept in L1, not stored in L2.
+    /// Encoded values larger than this are served and kept in L1, not stored in L2. Counted before compression and encryption.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.max_value_bytes = bytes;
+        self
+    }
+
+    /// Compresses larger values on their way to L2. Not by default.
+    #[cfg(any(feature = "lz4", feature = "zstd"))]
+    pub fn compression(mut self, compression: crate::Compression) -> Self {
+        self.packing.compression = Some(compression);
+        self
+    }
+
+    /// Seals values on their way to L2, and takes from it only what was sealed by one of these keys. Not by default.
+    #[cfg(feature = "encryption")]
+    pub fn encryption(mut self, keyring: crate::Keyring) -> Self {
+        self.packing.keyring = Some(keyring);
         self
     }
 
@@ -279,9 +312,11 @@ where
             return Err(Error::config("lease must lie between 100 ms and 60 s"));
         }
         let (schema, max_value_bytes, lease) = (self.schema, self.max_value_bytes, self.lease);
+        let packing = self.packing.checked(max_value_bytes)?;
         let l2 = self.l2.map(|(tier, codec, write_key)| Second {
             tier,
             codec,
+            packing,
             write_key,
             namespace: namespace.clone(),
             schema,

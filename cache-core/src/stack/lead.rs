@@ -241,13 +241,13 @@ where
                 }
                 Ok(Read::Leased(left)) => Some(left),
                 Ok(Read::Nothing) => None,
-                Ok(Read::Damaged) => {
-                    self.counters.count(Event::L2Unreadable);
+                Ok(Read::Damaged(event)) => {
+                    self.counters.count(event);
                     tracing::debug!("an unreadable record in L2 will be replaced");
                     claim = Claim::Force;
                     None
                 }
-                Ok(Read::NotOurs) => return self.leave_alone(),
+                Ok(Read::NotOurs(event)) => return self.leave_alone(event),
             };
             let busy = match busy {
                 Some(left) => left,
@@ -261,7 +261,7 @@ where
                         }
                         continue;
                     }
-                    Ok(Acquired::Newer | Acquired::Foreign) => return self.leave_alone(),
+                    Ok(Acquired::Newer | Acquired::Foreign) => return self.leave_alone(Event::L2Unreadable),
                     Err(err) => {
                         self.l2_failed("acquire", &err);
                         return Before::Lost(token);
@@ -291,8 +291,8 @@ where
         }
     }
 
-    fn leave_alone(&self) -> Before<V> {
-        self.counters.count(Event::L2Unreadable);
+    fn leave_alone(&self, event: Event) -> Before<V> {
+        self.counters.count(event);
         tracing::debug!("L2 holds something foreign or newer under a key of this cache; it is left alone");
         Before::Nothing
     }
@@ -309,7 +309,7 @@ where
         age: Duration,
         value: &V,
     ) -> (bool, Option<Token>) {
-        let body = match l2.encode(key, value, life) {
+        let body = match l2.encode(key, value, version, life) {
             Ok(body) => body,
             Err(err) => {
                 self.counters.count(Event::L2Unstorable);

@@ -249,8 +249,8 @@ where
             }
             read => {
                 self.counters.count(Event::L2Miss);
-                if matches!(read, Read::Damaged | Read::NotOurs) {
-                    self.counters.count(Event::L2Unreadable);
+                if let Read::Damaged(event) | Read::NotOurs(event) = read {
+                    self.counters.count(event);
                 }
                 None
             }

@@ -2,8 +2,10 @@
 
 use crate::clock::{Clock, Moment};
 use crate::codec::Codec;
+use crate::counters::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
+use crate::payload::{Packing, Unpackable};
 use crate::record::{Body, Flags, Life, Record, State, Unreadable};
 use crate::remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
 use crate::token::Token;
@@ -15,6 +17,7 @@ use std::time::Duration;
 pub(crate) struct Second<K, V> {
     pub(crate) tier: Arc<dyn RemoteTier>,
     pub(crate) codec: Box<dyn Codec<V>>,
+    pub(crate) packing: Packing,
     pub(crate) write_key: fn(&K, &mut KeyParts),
     pub(crate) namespace: Namespace,
     pub(crate) schema: u32,
@@ -43,10 +46,11 @@ pub(crate) enum Read<V> {
     Leased(Duration),
     /// No value.
     Nothing,
-    /// A record that the next load should replace: damaged, of another key or codec.
-    Damaged,
-    /// Something that must be left alone: foreign, or of a newer format or schema.
-    NotOurs,
+    /// A record that the next load should replace: damaged, of another key or codec, forged. To be counted as this.
+    Damaged(Event),
+    /// Something that must be left alone: foreign, of a newer format or schema, or of a node that has what this one has
+    /// not. To be counted as this.
+    NotOurs(Event),
 }
 
 impl<K, V> Second<K, V> {
@@ -79,12 +83,12 @@ impl<K, V: 'static> Second<K, V> {
         let Some(bytes) = &fetched.record else { return Read::Nothing };
         let record = match Record::decode(bytes, key.echo()) {
             Ok(record) => record,
-            Err(Unreadable::Corrupt | Unreadable::WrongKey) => return Read::Damaged,
-            Err(_) => return Read::NotOurs,
+            Err(Unreadable::Corrupt | Unreadable::WrongKey) => return Read::Damaged(Event::L2Unreadable),
+            Err(_) => return Read::NotOurs(Event::L2Unreadable),
         };
-        // A flag that this version does not know is a later version's doing, like a newer schema.
-        if record.body.schema > self.schema || !record.body.flags.is_known() {
-            return Read::NotOurs;
+        // A flag that this build does not know is a later version's doing, like a newer schema. An older schema counts for more.
+        if record.body.schema > self.schema || (record.body.schema == self.schema && !record.body.flags.is_known()) {
+            return Read::NotOurs(Event::L2Unreadable);
         }
         let leased = record.lease_left(fetched.now);
         let age = record.age(fetched.now);
@@ -93,11 +97,17 @@ impl<K, V: 'static> Second<K, V> {
             return if leased.is_zero() { Read::Nothing } else { Read::Leased(leased) };
         }
         if record.body.codec != self.codec.id() {
-            return Read::Damaged;
+            return Read::Damaged(Event::L2Unreadable);
         }
         // A decoder that panics on these bytes would fail every read of the key; as damage, the next load replaces them.
-        let decoded = catch_unwind(AssertUnwindSafe(|| self.codec.decode(&record.body.payload)));
-        let Ok(Ok(value)) = decoded else { return Read::Damaged };
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            self.packing.unpack(&record.body, record.version, key).map(|payload| self.codec.decode(&payload))
+        }));
+        let value = match decoded {
+            Ok(Ok(Ok(value))) => value,
+            Ok(Err(why)) => return unpackable(why),
+            Ok(Ok(Err(_))) | Err(_) => return Read::Damaged(Event::L2Unreadable),
+        };
         let token = if record.state == State::Value { record.token } else { Token::default() };
         let found = Found { value, created: sent.before(age), life: record.body.life, version: record.version, token, age };
         Read::Value(found, leased)
@@ -112,8 +122,8 @@ impl<K, V: 'static> Second<K, V> {
         self.tier.release(key, token).await
     }
 
-    /// The body of a value's record.
-    pub(crate) fn encode(&self, key: &RemoteKey, value: &V, life: Life) -> Result<Body> {
+    /// The body of a value's record, to be stored under this version and no other.
+    pub(crate) fn encode(&self, key: &RemoteKey, value: &V, version: u64, life: Life) -> Result<Body> {
         let payload = catch_unwind(AssertUnwindSafe(|| self.codec.encode(value)))
             .unwrap_or_else(|_| Err("the codec panicked".into()))
             .map_err(|err| Error::new(ErrorKind::Codec, "the value could not be encoded").with_source(err))?;
@@ -122,7 +132,10 @@ impl<K, V: 'static> Second<K, V> {
             return Err(Error::new(ErrorKind::TooLarge, text));
         }
         let (codec, echo) = (self.codec.id(), key.echo());
-        Ok(Body { schema: self.schema, generation: 0, life, flags: Flags::NONE, codec, echo, payload: payload.into() })
+        let flags = Flags::NONE;
+        let body = Body { schema: self.schema, generation: 0, life, flags, codec, echo, payload: payload.into() };
+        catch_unwind(AssertUnwindSafe(|| self.packing.pack(body, version, key)))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Codec, "the value could not be compressed or sealed")))
     }
 
     pub(crate) async fn fill(&self, key: &RemoteKey, token: Token, version: u64, age: Duration, body: Body) -> Result<Filled> {
@@ -146,6 +159,21 @@ impl<K, V: 'static> Second<K, V> {
 
     pub(crate) async fn clear(&self) -> Result<u64> {
         self.tier.clear(&self.namespace, self.retain).await
+    }
+}
+
+/// What is to be done about a record whose payload cannot be read.
+fn unpackable<V>(why: Unpackable) -> Read<V> {
+    match why {
+        #[cfg(any(feature = "lz4", feature = "zstd"))]
+        Unpackable::Damaged => Read::Damaged(Event::L2Unreadable),
+        #[cfg(feature = "encryption")]
+        Unpackable::Forged => Read::Damaged(Event::L2Forged),
+        #[cfg(feature = "encryption")]
+        Unpackable::OldKey => Read::Damaged(Event::L2UnknownKey),
+        #[cfg(feature = "encryption")]
+        Unpackable::NewKey => Read::NotOurs(Event::L2UnknownKey),
+        Unpackable::Beyond => Read::NotOurs(Event::L2Unreadable),
     }
 }
 

@@ -211,7 +211,7 @@ where
         &Terms { version, token, .. }: &Terms,
         boarding: &Boarding<K, V>,
     ) -> Result<()> {
-        let body = l2.encode(key, value, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
+        let body = l2.encode(key, value, version, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
         match l2.acquire(key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
             // An invalidation that has run since the call began left no lease to lose: its poison tells.
@@ -269,7 +269,7 @@ where
         self.let_go(hash, key, Some(version));
         let boarding = self.flights.ticket(hash);
         let (remote, token) = (l2.key(key), Token::unique());
-        let put = match l2.encode(&remote, &value, life) {
+        let put = match l2.encode(&remote, &value, version, life) {
             Ok(body) => {
                 let put = l2.put(&remote, token, version, body).await;
                 put.inspect_err(|err| self.l2_failed("put", err))
