@@ -221,7 +221,8 @@ where
         self.tier.remove(self.hasher.hash_one(key), key, None, &|| ())
     }
 
-    /// Removes all entries: a step for each shard, however many there are. The writes that follow drop them, about 80 each, or [`sweep`](Self::sweep).
+    /// Removes all entries: a step for each shard, however many there are. The writes and clears that follow drop them, about 80
+    /// each, or [`sweep`](Self::sweep).
     pub fn clear(&self) {
         self.tier.clear();
     }

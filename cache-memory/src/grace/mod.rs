@@ -25,6 +25,8 @@
 //! begin and its end, every thread of the process has run a full barrier. The tier's tests with threads run it on real cores.
 
 mod barrier;
+#[cfg(all(test, not(any(loom, shuttle))))]
+pub(crate) mod check;
 #[cfg(all(test, loom))]
 mod models;
 mod record;
@@ -33,29 +35,37 @@ use crate::sync::{AtomicPtr, AtomicU64, Mutex, Ordering, global};
 pub(crate) use record::Region;
 use record::{Record, Records};
 use std::ptr;
+use std::sync::TryLockError;
 
 /// What readers and writers of all tiers in the process share.
 ///
 /// One for all, since a thread has one record in it: the price is that a region held long in one tier holds up the memory of the others.
 pub(crate) struct Grace {
-    /// Read by every reader, written by the few writers that advance.
-    epoch: AtomicU64,
+    /// Read by every reader, written by the few writers that advance: once each, since nothing else of theirs is on its lines.
+    epoch: Apart,
     /// Stamps up to it are over.
     safe: AtomicU64,
     records: Records,
     advancing: Mutex<()>,
 }
 
-/// The epoch of a record whose thread is in no region.
-const OUTSIDE: u64 = 0;
+/// A number on cache lines of its own: two, since CPUs prefetch in pairs.
+#[repr(align(128))]
+struct Apart(AtomicU64);
+
+/// The state of a record whose thread is in no region; epochs are below it.
+const OUTSIDE: u64 = 1 << 63;
 
 /// The same, where its thread needs a fence to enter one: all threads or none, as the kernel has it.
-const OUTSIDE_FENCED: u64 = u64::MAX;
+const OUTSIDE_FENCED: u64 = OUTSIDE | 1;
+
+/// The same, of a record that its thread had for one region only: it is anyone's now.
+const OUTSIDE_FREE: u64 = OUTSIDE | 2;
 
 global! {
     static GRACE: Grace = Grace {
-        epoch: AtomicU64::new(OUTSIDE + 1),
-        safe: AtomicU64::new(OUTSIDE),
+        epoch: Apart(AtomicU64::new(1)),
+        safe: AtomicU64::new(0),
         records: Records(AtomicPtr::new(ptr::null_mut())),
         advancing: Mutex::new(()),
     };
@@ -73,7 +83,7 @@ impl Grace {
         // Ordering: the fence keeps the unlinking before the load. It pairs with the readers' barrier and the one in `advance`: whoever
         // enters under an epoch later than this stamp sees the unlinking.
         barrier::writer();
-        self.epoch.load(Ordering::Acquire)
+        self.epoch.0.load(Ordering::Acquire)
     }
 
     /// Whether nobody can hold what has this stamp.
@@ -84,9 +94,16 @@ impl Grace {
 
     /// Tries to end the grace period of all stamps given out so far. Costs a system call, some microseconds while other threads run.
     pub(crate) fn advance(&self) {
+        #[cfg(all(test, not(any(loom, shuttle))))]
+        check::count_advance();
         // Who is turned away will find it done, or try again with its next batch.
-        let Ok(_advancing) = self.advancing.try_lock() else { return };
-        let past = self.epoch.fetch_add(1, Ordering::SeqCst);
+        let _advancing = match self.advancing.try_lock() {
+            Ok(advancing) => advancing,
+            // There is nothing half done that another one could not do again.
+            Err(TryLockError::Poisoned(advancing)) => advancing.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        let past = self.epoch.0.fetch_add(1, Ordering::SeqCst);
         // Ordering: pairs with the light barrier of every reader.
         if !barrier::heavy() {
             return;

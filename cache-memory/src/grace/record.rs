@@ -1,6 +1,6 @@
 //! What each thread tells of itself: in which epoch it entered a region.
 
-use super::{Grace, OUTSIDE, OUTSIDE_FENCED, barrier};
+use super::{Grace, OUTSIDE, OUTSIDE_FENCED, OUTSIDE_FREE, barrier};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, local};
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -10,7 +10,7 @@ use std::ptr;
 /// ends.
 #[repr(align(128))]
 pub(crate) struct Record {
-    /// The epoch of the outermost region its thread is in, or [`OUTSIDE`], or [`OUTSIDE_FENCED`].
+    /// The epoch of the outermost region its thread is in, or [`OUTSIDE`], [`OUTSIDE_FENCED`] or [`OUTSIDE_FREE`].
     state: AtomicU64,
     taken: AtomicBool,
     /// Its place in the list; see [`Region::thread`].
@@ -27,7 +27,7 @@ impl Record {
     #[inline]
     fn enter(&self, grace: &Grace) {
         // Ordering: acquire pairs with the raising in `advance`: who enters under a later epoch sees what was unlinked before.
-        let epoch = grace.epoch.load(Ordering::Acquire);
+        let epoch = grace.epoch.0.load(Ordering::Acquire);
         // Ordering: release, like the leaving: a writer that sees this store instead of that one must see as much.
         self.state.store(epoch, Ordering::Release);
     }
@@ -36,7 +36,7 @@ impl Record {
     pub(super) fn entered(&self) -> Option<u64> {
         // Ordering: acquire pairs with the release of the leaving, and of the next entering, after which the thread touches nothing of before.
         let state = self.state.load(Ordering::Acquire);
-        (state != OUTSIDE && state != OUTSIDE_FENCED).then_some(state)
+        (state < OUTSIDE).then_some(state)
     }
 }
 
@@ -57,17 +57,21 @@ impl Records {
 
     /// A record that no other thread has.
     pub(super) fn take(&self) -> &'static Record {
+        let outside = if barrier::is_asymmetric() { OUTSIDE } else { OUTSIDE_FENCED };
         let free = |record: &&Record| {
-            !record.taken.load(Ordering::Relaxed)
-                // Ordering: acquire pairs with the release in `give_back`: what its last thread did in regions is done.
-                && record.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            // Ordering: acquire pairs with the release in `give_back`, or in the drop of a region: what its last thread did in regions is done.
+            let returned = !record.taken.load(Ordering::Relaxed)
+                && record.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+            returned
+                || record.state.load(Ordering::Relaxed) == OUTSIDE_FREE
+                    && record.state.compare_exchange(OUTSIDE_FREE, outside, Ordering::Acquire, Ordering::Relaxed).is_ok()
         };
         if let Some(record) = self.iter().find(free) {
             return record;
         }
         let mut head = self.0.load(Ordering::Acquire);
         let record = Box::into_raw(Box::new(Record {
-            state: AtomicU64::new(if barrier::is_asymmetric() { OUTSIDE } else { OUTSIDE_FENCED }),
+            state: AtomicU64::new(outside),
             taken: AtomicBool::new(true),
             index: 0,
             next: ptr::null(),
@@ -95,7 +99,8 @@ impl Records {
 /// While it lives, nothing that this thread can reach is used again. Regions nest; only the outermost counts.
 pub(crate) struct Region {
     record: &'static Record,
-    /// The record's state before, which comes back after.
+    /// The record's state before, which comes back after: so the regions of a thread end last in, first out. They do, since none leaves the
+    /// function that entered it but by its end; an outer one that ended first would have the inner one leave the record in a region for ever.
     before: u64,
     /// The record is the thread's.
     not_send: PhantomData<*const ()>,
@@ -104,15 +109,13 @@ pub(crate) struct Region {
 impl Region {
     /// Enters with a record that this thread has.
     #[inline]
-    pub(super) fn with(grace: &Grace, record: &'static Record) -> Self {
+    fn with(grace: &Grace, record: &'static Record) -> Self {
         // Ordering: relaxed; only this thread writes it while it has the record.
         let before = record.state.load(Ordering::Relaxed);
-        if before == OUTSIDE {
+        // No comparison with one number: the compiler would put that in the place of `before`, and need an instruction for it.
+        if before >= OUTSIDE {
             record.enter(grace);
-            barrier::light();
-        } else if before == OUTSIDE_FENCED {
-            record.enter(grace);
-            barrier::light_fenced();
+            if before & (OUTSIDE_FENCED - OUTSIDE) == 0 { barrier::light() } else { barrier::light_fenced() }
         }
         Self { record, before, not_send: PhantomData }
     }
@@ -146,7 +149,7 @@ struct Return(Cell<*const Record>);
 
 impl Drop for Return {
     fn drop(&mut self) {
-        // Destructors of other thread-locals may still use a tier: they take a record anew, which is then not given back.
+        // Destructors of other thread-locals may still use a tier: they take a record for each region.
         let _ = RECORD.try_with(|record| record.set(ptr::null()));
         // SAFETY: null, or the record this thread took.
         if let Some(record) = unsafe { self.0.get().as_ref() } {
@@ -161,16 +164,23 @@ impl Grace {
     pub(crate) fn enter(&'static self) -> Region {
         let record = RECORD.with(Cell::get);
         // SAFETY: null, or the record this thread took; records live for ever.
-        let record = unsafe { record.as_ref() }.unwrap_or_else(|| self.take());
-        Region::with(self, record)
+        match unsafe { record.as_ref() } {
+            Some(record) => Region::with(self, record),
+            None => self.enter_anew(),
+        }
     }
 
     #[cold]
-    fn take(&self) -> &'static Record {
+    fn enter_anew(&self) -> Region {
         let record = self.records.take();
-        RECORD.with(|mine| mine.set(record));
-        // Registers the destructor. In a thread that is past its destructors the record stays taken: 128 bytes for such a thread.
-        let _ = RETURN.try_with(|mine| mine.0.set(record));
-        record
+        // Registers the destructor.
+        if RETURN.try_with(|mine| mine.0.set(record)).is_ok() {
+            RECORD.with(|mine| mine.set(record));
+            return Region::with(self, record);
+        }
+        // This thread is past its destructors, so nothing would give the record back later: the end of the region does.
+        record.enter(self);
+        barrier::light_fenced();
+        Region { record, before: OUTSIDE_FREE, not_send: PhantomData }
     }
 }

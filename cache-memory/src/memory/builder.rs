@@ -62,7 +62,7 @@ impl<K, V> MemoryTierBuilder<K, V> {
     }
 
     /// Is told of every entry that leaves, and why, by the write that made it leave, outside of every lock; of a cleared tier's entries by the
-    /// writes after it. Dropping the tier tells nothing. Costs a write some nanoseconds, and its own time.
+    /// writes and clears after it. Dropping the tier tells nothing. Costs a write some nanoseconds, and its own time.
     ///
     /// ```
     /// use cache_memory::{Cause, MemoryCache};

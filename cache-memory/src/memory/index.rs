@@ -72,7 +72,7 @@ mod sse2 {
             // Ordering: x86 keeps loads in order, and assembly that may read memory is not moved across other accesses: an acquire.
             unsafe {
                 asm!("movdqa {tags}, xmmword ptr [{bucket}]", tags = lateout(xmm_reg) tags, bucket = in(reg) self,
-                    options(nostack, preserves_flags, readonly));
+                    options(nostack, preserves_flags));
             }
             // SAFETY: SSE2 is part of x86-64.
             let equal = unsafe { _mm_movemask_epi8(_mm_cmpeq_epi8(tags, _mm_set1_epi32((u32::from(tag) * 0x0101_0101) as i32))) };
@@ -290,6 +290,7 @@ impl Index {
             }
             at = self.next(at);
             if !bucket.goes_on() || at == home {
+                debug_assert!(false, "the slot to be replaced is in the index");
                 return;
             }
         }

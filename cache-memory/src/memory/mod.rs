@@ -62,14 +62,18 @@ type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 ///   The value is read in place or cloned out.
 /// - A **write** takes the lock of one shard, of which there are up to four a core. Reads never wait for it.
 /// - The capacity is never exceeded, in entries or in [weight](MemoryTierBuilder::weigher). Values that left are dropped by later writes, or by
-///   [`sweep`](Self::sweep): at most three batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; more only while a
-///   reader stays inside of [`with`](cache_core::LocalTier::with), or code of the user that runs for a read: `Eq`, `Clone`, a listener.
+///   [`sweep`](Self::sweep): at most three batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; where entries have
+///   weights, a batch also ends with the entry that makes it heavier than a 64th of the capacity, and one of less than 16 entries is dropped by the
+///   write that ends it. More wait only while a reader stays inside of [`with`](cache_core::LocalTier::with), or code of the user that runs for a
+///   read: `Eq`, `Clone`, a listener. When it has left, the next 256 evictions, or the next 16th of the capacity, begin to drop them, 512 a write.
 /// - An **expired** entry is never read. It is dropped without being read, too: each insert looks at 2 slots of its shard in turn. A tier that
 ///   nobody writes to keeps its dead until it is swept.
 /// - `Eq`, `Clone` and `Drop` of keys and values, the weigher and the listener run outside of every lock: they may use the tier, and when they panic it stays
 ///   usable.
 /// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 8 to 15 of the index; with a version, a token or time to
-///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 52 in all.
+///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 52 in all. That is of a full tier. One
+///   without weights makes room in its index for the whole capacity when a 64th of it is used, 10 bytes an entry, and reserves the policy's 12; nodes
+///   come in chunks that double. With weights all grows by doubling.
 ///
 /// ```
 /// use cache_core::{LocalTier, ManualClock, Stamp, Terms};
@@ -137,7 +141,7 @@ impl<K, V> MemoryTier<K, V> {
     #[inline]
     fn shard(&self, hash: u64) -> &Shard<K, V> {
         // SAFETY: `build` has made two to the power of 32 - `shift` shards, and the upper half of a hash has 32 bits.
-        unsafe { self.shards.get_unchecked((hash >> 32) as usize >> self.shift) }
+        unsafe { self.shards.get_unchecked(((hash >> 32) >> self.shift) as usize) }
     }
 
     #[inline]
@@ -194,14 +198,16 @@ impl<K: Eq, V> MemoryTier<K, V> {
     }
 
     /// Acts under the lock of the key's shard, told the slot that has the key there, and does afterwards what is to be done without it. `sought` has the
-    /// key, or is it; it is handed to `act` when there are no more comparisons.
-    fn change<T, R>(
+    /// key, or is it; it is handed to `act` when there are no more comparisons, and `decide` has run. That is code of the caller's: should it panic, the
+    /// lock is released before `sought` is dropped.
+    fn change<T, D, R>(
         &self,
         region: Region,
         hash: u64,
         sought: T,
         is_key: impl Fn(&T, &K) -> bool,
-        act: impl FnOnce(T, &Locked<'_, K, V>, &mut Writer<K, V>, Option<Slot>, &mut Gone) -> R,
+        decide: impl FnOnce(&Locked<'_, K, V>, Option<Slot>) -> D,
+        act: impl FnOnce(T, D, &Locked<'_, K, V>, &mut Writer<K, V>, Option<Slot>, &mut Gone) -> R,
     ) -> R {
         let shard = self.shard(hash);
         let place = Place::of(hash);
@@ -238,7 +244,9 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 writer = shard.writer.lock();
             }
         }
-        let result = act(sought, &Locked { shard, table, region: &region }, &mut writer, same, &mut gone);
+        let locked = Locked { shard, table, region: &region };
+        let decision = decide(&locked, same);
+        let result = act(sought, decision, &locked, &mut writer, same, &mut gone);
         shard.count_write();
         let due = writer.settle(self.grace, table);
         drop(writer);
@@ -263,10 +271,11 @@ impl<K: Eq, V> MemoryTier<K, V> {
             hash,
             entry,
             |entry, found| *found == entry.key,
-            |entry, locked, writer, old, gone| {
-                // Under the lock that `remove` and `clear` take: whoever has poisoned before taking it is seen here, and whoever takes it later
-                // finds the entry.
-                if !admit(old, locked) {
+            // Under the lock that `remove` and `clear` take: whoever has poisoned before taking it is seen here, and whoever takes it later
+            // finds the entry.
+            |locked, old| admit(old, locked),
+            |entry, admitted, locked, writer, old, gone| {
+                if !admitted {
                     return Err((entry.key, entry.value));
                 }
                 writer.forget_some_expired(locked.table, now, old, gone);
@@ -320,8 +329,9 @@ impl<K: Eq, V> MemoryTier<K, V> {
                         hash,
                         &key,
                         |key, found| found == *key,
-                        |_, locked, writer, held, gone| {
-                            unchanged(held, locked)
+                        |locked, held| unchanged(held, locked),
+                        |_, unchanged, locked, writer, held, gone| {
+                            unchanged
                                 .then(|| held.inspect(|slot| writer.unlink(locked.table, *slot, Cause::Removed, gone)).is_some())
                         },
                     );

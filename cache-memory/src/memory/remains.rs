@@ -7,7 +7,6 @@ use crate::grace::Grace;
 use crate::policy::Slot;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 
 /// Slots wait in batches: one that is filled, and one before it whose grace period runs. So a batch has the time of a whole batch to become free
 /// by what other shards do, and the barrier that ends grace periods runs rarely.
@@ -17,17 +16,22 @@ pub(super) struct Retired {
     weight: u64,
     waiting: Vec<Slot>,
     stamp: u64,
-    /// How long `filling` gets before somebody has to advance; it grows while a reader stays in its region.
-    patience: usize,
+    /// How many slots and how much weight `filling` gets before somebody asks again, where a reader held up the last try.
+    patience: (usize, u64),
 }
 
-/// A batch is this share of the capacity, within bounds; its weight, where entries have one, is at most this share, too.
+/// A batch is this share of the capacity, within bounds. Where entries have weights it is also full once it weighs more than this share, by one entry
+/// at most.
 const SHARE: u64 = 64;
 const SMALLEST: usize = 16;
 const LARGEST: usize = 256;
 
-/// However heavy they are, the barrier is not worth fewer.
-const FEWEST_HEAVY: usize = 4;
+/// What has to leave after a try in vain before the next: so many, or so large a part of the capacity.
+const AGAIN: usize = 256;
+const AGAIN_SHARE: u64 = 16;
+
+/// The most that one write drops. What a reader held up may be much more.
+const MOST_AT_ONCE: usize = 512;
 
 /// How long a batch gets in a shard of so many entries.
 fn batch(capacity: u64) -> usize {
@@ -36,7 +40,7 @@ fn batch(capacity: u64) -> usize {
 
 impl Retired {
     pub(super) fn new() -> Self {
-        Self { filling: Vec::new(), weight: 0, waiting: Vec::new(), stamp: 0, patience: 0 }
+        Self { filling: Vec::new(), weight: 0, waiting: Vec::new(), stamp: 0, patience: (0, 0) }
     }
 
     /// How many slots wait as long as no reader holds them up.
@@ -49,33 +53,46 @@ impl Retired {
         self.weight += weight;
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.filling.len() + self.waiting.len()
+    }
+
     /// Whether `settle` has nothing to do.
     pub(super) fn is_idle(&self, grace: &Grace, capacity: u64) -> bool {
         !self.is_full(capacity) && (self.waiting.is_empty() || !grace.is_over(self.stamp))
     }
 
     fn is_full(&self, capacity: u64) -> bool {
-        let slots = self.filling.len();
-        // A few heavy ones are a batch, too; where all weigh 1 this never holds.
-        let heavy = slots >= FEWEST_HEAVY && self.weight > slots as u64 && self.weight > capacity / SHARE;
-        slots >= self.patience && (heavy || slots >= batch(capacity))
+        let (slots, weight) = self.patience;
+        self.filling.len() >= batch(capacity).max(slots) || self.is_heavy((capacity / SHARE).max(weight))
     }
 
-    /// Slots that nobody reads any more, if a batch of them is ready; `true` if somebody should advance the grace period.
+    /// Whether it weighs more than this; where each weighs 1 it never does.
+    fn is_heavy(&self, most: u64) -> bool {
+        self.weight > most && self.weight > self.filling.len() as u64
+    }
+
+    /// Slots that nobody reads any more, if there are some; `true` if somebody should advance the grace period.
     pub(super) fn settle(&mut self, grace: &Grace, capacity: u64) -> (Vec<Slot>, bool) {
         let mut ready = Vec::new();
         if !self.waiting.is_empty() && grace.is_over(self.stamp) {
-            ready = std::mem::take(&mut self.waiting);
-            self.patience = 0;
+            ready = split_off(&mut self.waiting, MOST_AT_ONCE);
+            self.patience = (0, 0);
+            if !self.waiting.is_empty() {
+                // The rest by the next writes, before a batch is closed: it waits for nobody.
+                return (ready, false);
+            }
         }
         if !self.is_full(capacity) {
             return (ready, false);
         }
         if self.waiting.is_empty() {
+            // A few that weigh so much do not wait for the next batch as well.
+            let urgent = self.filling.len() < SMALLEST && self.is_heavy(capacity / SHARE);
             self.close(grace);
-            return (ready, false);
+            return (ready, urgent);
         }
-        self.patience = 2 * self.filling.len();
+        self.patience = (self.filling.len() + AGAIN, self.weight + capacity / AGAIN_SHARE);
         (ready, true)
     }
 
@@ -84,7 +101,7 @@ impl Retired {
         std::mem::swap(&mut self.filling, &mut self.waiting);
         self.stamp = grace.stamp();
         self.weight = 0;
-        self.patience = 0;
+        self.patience = (0, 0);
     }
 
     /// As `settle`, for whoever wants all of it back now and has advanced.
@@ -99,9 +116,14 @@ impl Retired {
         ready
     }
 
-    /// All of them, from whoever knows that nobody reads.
-    pub(super) fn into_slots(self) -> impl Iterator<Item = Slot> {
-        self.filling.into_iter().chain(self.waiting)
+    /// All of them.
+    fn into_slots(self) -> Vec<Slot> {
+        let Self { filling: mut slots, waiting: mut fewer, .. } = self;
+        if slots.len() < fewer.len() {
+            std::mem::swap(&mut slots, &mut fewer);
+        }
+        slots.append(&mut fewer);
+        slots
     }
 
     pub(super) fn take(&mut self) -> Self {
@@ -111,6 +133,38 @@ impl Retired {
     #[cfg(all(test, not(any(loom, shuttle))))]
     pub(super) fn slots(&self) -> impl Iterator<Item = Slot> {
         self.filling.iter().chain(&self.waiting).copied()
+    }
+}
+
+/// So many of the last, or all.
+fn split_off(slots: &mut Vec<Slot>, most: usize) -> Vec<Slot> {
+    if slots.len() > most { slots.split_off(slots.len() - most) } else { std::mem::take(slots) }
+}
+
+/// When writes ask again for the end of a grace period that a reader holds up: after 1, 2, 4 … writes, and then each 256. A barrier for each would
+/// make all of them as slow as it is.
+pub(super) struct Patience {
+    left: u32,
+    next: u32,
+}
+
+impl Patience {
+    const LONGEST: u32 = 256;
+
+    /// For something that has begun to wait.
+    pub(super) fn new() -> Self {
+        Self { left: 0, next: 1 }
+    }
+
+    /// Counts a write. Whether it is to ask.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self.left > 0 {
+            self.left -= 1;
+            return false;
+        }
+        self.left = self.next;
+        self.next = (2 * self.next).min(Self::LONGEST);
+        true
     }
 }
 
@@ -154,7 +208,8 @@ pub(super) unsafe fn drop_nodes<K, V>(slab: &Slab<K, V>, slots: impl Iterator<It
 /// All that was in a shard when it was cleared, taken apart by and by.
 pub(super) struct Grave<K, V> {
     table: *mut Table<K, V>,
-    retired: Retired,
+    /// Slots that had left the index before.
+    retired: Vec<Slot>,
     stamp: u64,
     /// Buckets before it are done.
     next: usize,
@@ -166,33 +221,35 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Grave<K, V> {}
 /// Who is told of the entries in a grave.
 pub(super) type Tell<'a, K, V> = dyn Fn(&K, &V) + 'a;
 
-/// Buckets of a grave that one write takes apart: about 80 entries.
-const AT_ONCE: usize = 8;
+/// What one write takes apart of graves: so many entries and buckets together. That is about 80 entries, or ten small tables with few.
+pub(super) const BUDGET: usize = 96;
 
 impl<K, V> Grave<K, V> {
     /// # Safety
     /// The table is no shard's any more, and nobody else frees it.
     pub(super) unsafe fn new(table: *mut Table<K, V>, retired: Retired, grace: &Grace) -> Self {
-        Self { table, retired, stamp: grace.stamp(), next: 0 }
+        Self { table, retired: retired.into_slots(), stamp: grace.stamp(), next: 0 }
     }
 
     pub(super) fn is_over(&self, grace: &Grace) -> bool {
         grace.is_over(self.stamp)
     }
 
-    /// Tells of and drops the entries in the next few buckets; `true` when all is done. Its grace period must be over.
-    pub(super) fn dismantle(&mut self, all: bool, tell: Option<&Tell<'_, K, V>>) -> (bool, Option<Payload>) {
+    /// Tells of and drops its entries, as far as the budget goes, which shrinks by what was done; `true` when that is all. Its grace period must be
+    /// over.
+    pub(super) fn dismantle(&mut self, budget: &mut usize, tell: Option<&Tell<'_, K, V>>) -> (bool, Option<Payload>) {
         // SAFETY: it owns the table, and nobody reads it any more.
         let table = unsafe { &*self.table };
         if !needs_drop::<K, V>() && tell.is_none() {
             return (true, None);
         }
-        let until = if all { table.index.buckets() } else { table.index.buckets().min(self.next + AT_ONCE) };
         let mut first = None;
-        while self.next < until {
+        while self.next < table.index.buckets() && *budget > 0 {
             let bucket = self.next;
             self.next += 1;
+            *budget -= 1;
             for slot in table.index.slots_in(bucket) {
+                *budget = budget.saturating_sub(1);
                 // SAFETY: the slot is in the index, so its node was written, and its bucket is met once.
                 unsafe {
                     let node = table.slab.node(slot);
@@ -204,7 +261,11 @@ impl<K, V> Grave<K, V> {
                 }
             }
         }
-        (self.next == table.index.buckets(), first)
+        let retired = split_off(&mut self.retired, *budget);
+        *budget -= retired.len();
+        // SAFETY: retired slots left the index before the table left its shard, so their nodes were written, and each is in one list.
+        keep_first(&mut first, unsafe { drop_nodes(&table.slab, retired.into_iter()) });
+        (self.next == table.index.buckets() && self.retired.is_empty(), first)
     }
 }
 
@@ -214,20 +275,17 @@ impl<K, V> Grave<K, V> {
     pub(super) fn len(&self) -> usize {
         // SAFETY: it owns the table.
         let index = unsafe { &(*self.table).index };
-        (self.next..index.buckets()).map(|bucket| index.slots_in(bucket).count()).sum::<usize>() + self.retired.slots().count()
+        (self.next..index.buckets()).map(|bucket| index.slots_in(bucket).count()).sum::<usize>() + self.retired.len()
     }
 }
 
 impl<K, V> Drop for Grave<K, V> {
     /// Drops what is left. Whoever drops a grave knows that nobody reads it.
     fn drop(&mut self) {
-        let (_, mut first) = self.dismantle(true, None);
+        let mut all = usize::MAX;
+        let (_, first) = self.dismantle(&mut all, None);
         // SAFETY: it was made from a box, and nobody else has it.
-        let table = unsafe { Box::from_raw(self.table) };
-        let slab: Arc<Slab<K, V>> = table.slab.clone();
-        drop(table);
-        // SAFETY: retired slots left the index before the table left its shard.
-        keep_first(&mut first, unsafe { drop_nodes(&slab, self.retired.take().into_slots()) });
+        drop(unsafe { Box::from_raw(self.table) });
         if let Some(payload) = first
             && !std::thread::panicking()
         {

@@ -1,12 +1,17 @@
 //! The tier as the stack uses it.
 
 use super::gone::Cause;
+use super::remains::keep_first;
+use super::upkeep::go_on;
 use super::{MemoryTier, Seen};
 use crate::grace::Region;
 use crate::sync::Ordering;
 use cache_core::{Local, LocalTier, Moment, Partition, Terms};
 use std::borrow::Borrow;
 use std::hash::Hash;
+
+/// Half of the epochs of a partition.
+const HALF: u8 = 128;
 
 impl<K, V> LocalTier<K, V> for MemoryTier<K, V>
 where
@@ -49,8 +54,8 @@ where
             hash,
             key,
             |key, found| found.borrow() == *key,
-            |_, locked, writer, held, gone| {
-                bump();
+            |_, _| bump(),
+            |_, (), locked, writer, held, gone| {
                 let old = |slot: &u32| version.is_none_or(|version| locked.table.version(locked.region, *slot) < version);
                 let Some(slot) = held.filter(old) else { return false };
                 writer.unlink(locked.table, slot, Cause::Removed, gone);
@@ -61,21 +66,25 @@ where
 
     fn suspect(&self, partition: Partition) {
         let epoch = &self.epochs[usize::from(partition.index())];
+        let mut panic = None;
         loop {
             let now = epoch.load(Ordering::Relaxed);
-            // Epochs are a byte: before one comes round again, no entry of it may be left.
-            if now == u8::MAX {
-                self.clear_all();
+            // Epochs are a byte: before one comes round again, no entry of it may be left. An entry of this very one may come between a clear and
+            // the raising, or an insert have read it before; the clear half a round later takes that, since it comes 127 suspicions before the epoch
+            // comes round. Only an insert that stood still for 128 suspicions, or a suspicion that did for 256, could be missed by both.
+            if now % HALF == HALF - 1 {
+                keep_first(&mut panic, self.clear_all());
             }
             // Ordering: release pairs with the acquire in `is_suspect` and `entry`.
             if epoch.compare_exchange(now, now.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                return;
+                break;
             }
         }
+        go_on(panic);
     }
 
     fn clear(&self) {
-        self.clear_all();
+        go_on(self.clear_all());
     }
 
     fn len(&self) -> u64 {

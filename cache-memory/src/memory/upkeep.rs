@@ -2,7 +2,7 @@
 
 use super::MemoryTier;
 use super::gone::{Cause, Gone};
-use super::remains::{Payload, Tell, drop_nodes, keep_first};
+use super::remains::{BUDGET, Payload, Tell, drop_nodes, keep_first};
 use super::shard::{Shard, Table};
 use super::slab::Slab;
 use super::writer::{Due, Remains, Writer};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 
 /// How many slots are looked at, or entries evicted, under a lock that is held for nothing else: some ten microseconds.
 const AT_ONCE: usize = 256;
+
+/// How often a write looks at what is due: before it has asked for the end of a grace period, and after.
+const AGAIN: usize = 3;
 
 impl<K, V> MemoryTier<K, V> {
     /// Tells the listener what has left, and returns its panic.
@@ -36,32 +39,48 @@ impl<K, V> MemoryTier<K, V> {
         if let Some(due) = due {
             keep_first(&mut panic, self.settle(shard, due));
         }
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        go_on(panic);
     }
 
     #[cold]
     #[inline(never)]
-    fn settle(&self, shard: &Shard<K, V>, due: Due<K, V>) -> Option<Payload> {
-        let Due { slab, dead, grave, advance } = due;
+    fn settle(&self, shard: &Shard<K, V>, mut due: Due<K, V>) -> Option<Payload> {
+        let mut panic = None;
+        for again in (0..AGAIN).rev() {
+            let advance = due.advance;
+            keep_first(&mut panic, self.drop_due(shard, due));
+            if !advance || again == 0 {
+                break;
+            }
+            self.grace.advance();
+            // What is over now goes now: the next write may come late, and what waits may be heavy.
+            let region = self.enter();
+            let more = shard.writer.lock().settle(self.grace, shard.table(&region));
+            match more {
+                Some(more) => due = more,
+                None => break,
+            }
+        }
+        panic
+    }
+
+    fn drop_due(&self, shard: &Shard<K, V>, due: Due<K, V>) -> Option<Payload> {
+        let Due { slab, dead, graves, .. } = due;
         let mut panic = None;
         if !dead.is_empty() {
             keep_first(&mut panic, self.bury(shard, &slab, dead));
         }
-        if let Some(mut grave) = grave {
-            let tell = self.listener.as_ref().map(|listener| |key: &K, value: &V| listener(key, value, Cause::Removed));
-            let tell = tell.as_ref().map(|tell| tell as &Tell<'_, K, V>);
-            let (done, first) = grave.dismantle(false, tell);
+        let tell = self.listener.as_ref().map(|listener| |key: &K, value: &V| listener(key, value, Cause::Removed));
+        let tell = tell.as_ref().map(|tell| tell as &Tell<'_, K, V>);
+        let mut budget = BUDGET;
+        for mut grave in graves {
+            let (done, first) = grave.dismantle(&mut budget, tell);
             keep_first(&mut panic, first);
             if done {
                 keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
             } else {
                 shard.writer.lock().bury(grave);
             }
-        }
-        if advance {
-            self.grace.advance();
         }
         panic
     }
@@ -79,8 +98,12 @@ impl<K, V> MemoryTier<K, V> {
         first
     }
 
-    /// Acts on each shard in turn under its lock until `act` says that it is done, and does what is due in between.
-    fn each_shard(&self, mut act: impl FnMut(&Shard<K, V>, &Table<K, V>, &mut Writer<K, V>, &mut Gone) -> bool) {
+    /// Acts on each shard in turn under its lock until `act` says that it is done, and does what is due in between. A panic of users' code is returned:
+    /// it must not leave the shards after it as they were.
+    fn each_shard(
+        &self,
+        mut act: impl FnMut(&Shard<K, V>, &Table<K, V>, &mut Writer<K, V>, &mut Gone) -> bool,
+    ) -> Option<Payload> {
         let mut panic = None;
         for shard in &self.shards {
             loop {
@@ -100,31 +123,29 @@ impl<K, V> MemoryTier<K, V> {
                 }
             }
         }
-        // Not before the last shard: a panic would leave those after it as they were.
-        if let Some(panic) = panic {
-            resume_unwind(panic);
-        }
+        panic
     }
 
     /// Changes the capacity, and evicts what is over it before it returns. The number of shards stays, and the slots that were used stay allocated.
     pub fn resize(&self, capacity: u64) {
         self.capacity.store(capacity, Ordering::Relaxed);
         let (parts, mut at) = (self.shards.len() as u64, 0);
-        self.each_shard(|_, table, writer, gone| {
+        let panic = self.each_shard(|_, table, writer, gone| {
             // The latest call's, not this one's, so that calls at once leave shares of one capacity. Ordering: relaxed; who visits the shard after
             // the last call did got the lock from it, and sees what it stored.
             writer.resize(shares(self.capacity.load(Ordering::Relaxed), parts).nth(at).unwrap_or(0));
-            let fits = writer.make_room(table, 0, AT_ONCE, gone);
+            let fits = writer.make_room(table, 0, AT_ONCE, None, gone);
             at += usize::from(fits);
             fits
         });
+        go_on(panic);
     }
 
     /// Takes out all that has expired by `now`, and drops all that has left and that nobody reads any more. A tier that is written to does as much by
     /// and by; this is for one that is not, and for tests.
     pub fn sweep(&self, now: Moment) {
         let mut left = None;
-        self.each_shard(|_, table, writer, gone| {
+        let mut panic = self.each_shard(|_, table, writer, gone| {
             let looks = left.unwrap_or_else(|| writer.slots());
             let some = looks.min(AT_ONCE);
             writer.forget_expired(table, now, None, some, gone);
@@ -133,10 +154,11 @@ impl<K, V> MemoryTier<K, V> {
         });
         // Twice, for there may be a batch that waits and one that fills.
         for _ in 0..2 {
-            self.flush();
+            keep_first(&mut panic, self.flush());
             self.grace.advance();
         }
-        self.flush();
+        keep_first(&mut panic, self.flush());
+        go_on(panic);
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -163,35 +185,59 @@ impl<K, V> MemoryTier<K, V> {
         cloned.collect()
     }
 
-    /// Drops what has left, as far as grace periods are over.
-    fn flush(&self) {
+    /// Drops what has left, as far as grace periods are over, and returns the first panic.
+    fn flush(&self) -> Option<Payload> {
+        let mut panic = None;
         for shard in &self.shards {
             loop {
                 let region = self.enter();
                 let (due, again) = {
                     let mut writer = shard.writer.lock();
                     let due = writer.flush(self.grace, shard.table(&region));
-                    let again = due.grave.is_some() || writer.has_ripe_graves(self.grace);
+                    let again = !due.graves.is_empty() || writer.has_ripe_graves(self.grace);
                     (due, again)
                 };
                 drop(region);
-                self.finish(shard, Some(due), None);
+                keep_first(&mut panic, self.settle(shard, due));
                 if !again {
                     break;
                 }
             }
         }
+        panic
     }
 
-    /// See [`LocalTier::clear`](cache_core::LocalTier::clear).
-    pub(super) fn clear_all(&self) {
+    /// See [`LocalTier::clear`](cache_core::LocalTier::clear). Like a write to each shard it takes apart some of what earlier clears have left, and
+    /// returns the first panic of that.
+    pub(super) fn clear_all(&self) -> Option<Payload> {
+        let (mut cleared, mut left) = (false, Vec::new());
         for shard in &self.shards {
+            let region = self.enter();
             let mut writer = shard.writer.lock();
-            writer.clear(shard, self.grace);
-            shard.count_write();
+            let due = writer.settle(self.grace, shard.table(&region));
+            if writer.clear(shard, self.grace) {
+                shard.count_write();
+                cleared = true;
+            }
+            left.extend(due.map(|due| (shard, due)));
         }
         // So that the first writes after it can begin to take it apart.
-        self.grace.advance();
+        if cleared || left.iter().any(|(_, due)| due.advance) {
+            self.grace.advance();
+        }
+        // Not before all is cleared.
+        let mut panic = None;
+        for (shard, due) in left {
+            keep_first(&mut panic, self.drop_due(shard, due));
+        }
+        panic
+    }
+}
+
+/// Lets a panic go on.
+pub(super) fn go_on(panic: Option<Payload>) {
+    if let Some(panic) = panic {
+        resume_unwind(panic);
     }
 }
 

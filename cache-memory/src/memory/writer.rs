@@ -7,12 +7,13 @@ use super::gone::{Cause, Gone};
 use super::index::{Index, Place};
 use super::life::Life;
 use super::node::{Extra, Node};
-use super::remains::{Grave, Retired, needs_drop};
+use super::remains::{Grave, Patience, Retired, needs_drop};
 use super::shard::{Shard, Table};
 use super::slab::{Address, Slab};
 use crate::grace::Grace;
 use crate::policy::{Kind, Policy, Settled, Slot};
 use cache_core::{Moment, Terms};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How many slots are looked at together for expired entries, on cache lines that follow each other.
@@ -24,6 +25,12 @@ const TURNS: u32 = 4;
 /// The first index has room for so many, or for the capacity if that is less.
 const FIRST_ROOM: u64 = 64;
 
+/// So many slots short of the most there can be, each new one costs an entry: those that are retired come back before there are no more.
+const RESERVE: u32 = 1024;
+
+/// Graves that one write takes in hand at most.
+const GRAVES: usize = 8;
+
 pub(super) struct Writer<K, V> {
     policy: Policy,
     /// Whether entries have weights of their own. Otherwise the capacity tells how large the index will get.
@@ -32,6 +39,8 @@ pub(super) struct Writer<K, V> {
     free: Vec<Slot>,
     /// The first slot that was never used.
     next: Slot,
+    /// The most slots there can be: [`Slab::MOST_SLOTS`], but in tests.
+    most: Slot,
     /// A bit for each slot that is in the index.
     linked: Vec<u64>,
     /// The row that the next look begins with, by its first slot.
@@ -41,7 +50,10 @@ pub(super) struct Writer<K, V> {
     retired: Retired,
     /// Tables whose index was outgrown, each with the stamp of its replacement.
     outgrown: Vec<(u64, *mut Table<K, V>)>,
-    graves: Vec<Grave<K, V>>,
+    /// Cleared tables, the oldest first.
+    graves: VecDeque<Grave<K, V>>,
+    /// Of the last two.
+    patience: Patience,
     evictions: u64,
 }
 
@@ -64,7 +76,7 @@ pub(super) struct Due<K, V> {
     pub(super) slab: Arc<Slab<K, V>>,
     /// Slots to be dropped, and given back by [`Writer::give_back`].
     pub(super) dead: Vec<Slot>,
-    pub(super) grave: Option<Grave<K, V>>,
+    pub(super) graves: Vec<Grave<K, V>>,
     /// The grace period is to be advanced.
     pub(super) advance: bool,
 }
@@ -73,7 +85,7 @@ pub(super) struct Due<K, V> {
 pub(super) struct Remains<K, V> {
     pub(super) retired: Retired,
     pub(super) outgrown: Vec<*mut Table<K, V>>,
-    pub(super) graves: Vec<Grave<K, V>>,
+    pub(super) graves: VecDeque<Grave<K, V>>,
 }
 
 impl<K, V> Writer<K, V> {
@@ -83,12 +95,14 @@ impl<K, V> Writer<K, V> {
             weighted,
             free: Vec::new(),
             next: 0,
+            most: Slab::<K, V>::MOST_SLOTS as Slot,
             linked: Vec::new(),
             hand: 0,
             turn: 0,
             retired: Retired::new(),
             outgrown: Vec::new(),
-            graves: Vec::new(),
+            graves: VecDeque::new(),
+            patience: Patience::new(),
             evictions: 0,
         }
     }
@@ -132,7 +146,7 @@ impl<K, V> Writer<K, V> {
     }
 
     /// Stores an entry in place of `old`, which the table has for the same key, or as a new one. It is handed back where it cannot be stored: when
-    /// it is heavier than the shard.
+    /// it is heavier than the shard, or when readers hold up so much that there is no slot for it.
     pub(super) fn store(
         &mut self,
         shard: &Shard<K, V>,
@@ -143,7 +157,16 @@ impl<K, V> Writer<K, V> {
         gone: &mut Gone,
     ) -> Result<(), (K, V)> {
         let weight = u64::from(entry.weight);
-        let slot = (weight <= self.policy.capacity()).then(|| self.slot()).flatten();
+        let slot = (weight <= self.policy.capacity()).then(|| self.slot(table, old, gone)).flatten();
+        if let Some(old) = old
+            && self.weighted
+            && slot.is_some()
+        {
+            // Before the new value is the policy's: it must not be the one to go.
+            self.make_room(table, weight.saturating_sub(self.policy.weight_of(old)), usize::MAX, Some(old), gone);
+        }
+        // The old one may have been: then this one is new.
+        let old = old.filter(|old| self.is_linked(*old));
         let Some(slot) = slot else {
             // What was there is older than what was to replace it.
             if let Some(old) = old {
@@ -163,10 +186,8 @@ impl<K, V> Writer<K, V> {
             table.index.replace(place, old, slot);
             self.set_linked(slot, true);
             self.leave(old, before, Cause::Replaced, gone);
-            // A heavier value may need the room of others.
-            self.make_room(table, 0, usize::MAX, gone);
         } else {
-            self.make_room(table, weight, usize::MAX, gone);
+            self.make_room(table, weight, usize::MAX, None, gone);
             Self::write(slab, slot, entry, now);
             self.policy.insert(slot, place.spread(), weight as u32, &**slab);
             self.set_linked(slot, true);
@@ -205,6 +226,7 @@ impl<K, V> Writer<K, V> {
         index.insert(place, slot);
         let outgrown = shard.publish(Table { index, slab: table.slab.clone() });
         self.outgrown.push((Grace::global().stamp(), outgrown));
+        self.patience = Patience::new();
     }
 
     /// How large the index gets next: four times as large, or once a 64th of the capacity is used, large enough for all of it, which takes 10 bytes for
@@ -225,39 +247,69 @@ impl<K, V> Writer<K, V> {
     }
 
     /// A slot for a node; `None` if there are no more.
-    fn slot(&mut self) -> Option<Slot> {
+    fn slot(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) -> Option<Slot> {
+        if self.next > self.most - RESERVE {
+            self.save_slots(table, replaced, gone);
+        }
         self.free.pop().or_else(|| {
             let slot = self.next;
-            ((slot as usize) < Slab::<K, V>::MOST_SLOTS).then(|| {
+            (slot < self.most).then(|| {
                 self.next += 1;
                 slot
             })
         })
     }
 
+    /// Keeps some in reserve when nearly all are used. Else new keys would be refused for as long as the policy has room for them. What is retired
+    /// comes back, so only while readers hold up all of the reserve is a key refused. Another goes with each of those: that fills batches, and a full
+    /// one asks for the end of the grace period.
+    #[cold]
+    fn save_slots(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) {
+        let none = self.free.is_empty() && self.next == self.most;
+        if none || self.free.len() + self.retired.len() < RESERVE as usize {
+            self.evict_one(table, replaced, gone);
+        }
+    }
+
     fn has_room(&self, more: u64) -> bool {
         self.policy.weight() + more <= self.policy.capacity()
     }
 
-    /// Evicts until so much more fits, or so many have gone; `true` if it fits.
+    /// Evicts until so much more fits, or so many have gone; `true` if it fits. One that is about to be replaced may be among them.
     #[inline]
-    pub(super) fn make_room(&mut self, table: &Table<K, V>, more: u64, most: usize, gone: &mut Gone) -> bool {
-        self.has_room(more) || self.evict(table, more, most, gone)
+    pub(super) fn make_room(
+        &mut self,
+        table: &Table<K, V>,
+        more: u64,
+        most: usize,
+        replaced: Option<Slot>,
+        gone: &mut Gone,
+    ) -> bool {
+        self.has_room(more) || self.evict(table, more, most, replaced, gone)
     }
 
     #[inline(never)]
-    fn evict(&mut self, table: &Table<K, V>, more: u64, most: usize, gone: &mut Gone) -> bool {
+    fn evict(&mut self, table: &Table<K, V>, more: u64, most: usize, replaced: Option<Slot>, gone: &mut Gone) -> bool {
         for _ in 0..most {
             if self.has_room(more) {
                 return true;
             }
-            let before = self.policy.weight();
-            let Some(slot) = self.policy.evict(&*table.slab) else { return true };
-            self.evictions += 1;
-            table.index.remove(self.policy.hash(slot), slot);
-            self.leave(slot, before - self.policy.weight(), Cause::Size, gone);
+            if !self.evict_one(table, replaced, gone) {
+                return true;
+            }
         }
         false
+    }
+
+    /// `false` if only pinned ones are left.
+    fn evict_one(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) -> bool {
+        let before = self.policy.weight();
+        let Some(slot) = self.policy.evict(&*table.slab) else { return false };
+        let cause = if replaced == Some(slot) { Cause::Replaced } else { Cause::Size };
+        self.evictions += u64::from(cause == Cause::Size);
+        table.index.remove(self.policy.hash(slot), slot);
+        self.leave(slot, before - self.policy.weight(), cause, gone);
+        true
     }
 
     /// Takes out an entry that the table has.
@@ -317,17 +369,22 @@ impl<K, V> Writer<K, V> {
         self.next as usize
     }
 
-    /// Puts an empty table in place. What was in it is taken apart by later writes.
-    pub(super) fn clear(&mut self, shard: &Shard<K, V>, grace: &Grace) {
+    /// Puts an empty table in place, if the one that is there was ever used. What was in it is taken apart by later writes and clears.
+    pub(super) fn clear(&mut self, shard: &Shard<K, V>, grace: &Grace) -> bool {
+        if self.next == 0 {
+            return false;
+        }
         self.policy = Policy::new(shard.kind, self.policy.capacity());
         let old = shard.publish(Table { index: self.first_index(), slab: Arc::new(Slab::new()) });
         // SAFETY: the table was the shard's, and nobody else got it from `publish`.
-        self.graves.push(unsafe { Grave::new(old, self.retired.take(), grace) });
+        self.graves.push_back(unsafe { Grave::new(old, self.retired.take(), grace) });
+        self.patience = Patience::new();
         self.free = Vec::new();
         self.next = 0;
         self.linked = Vec::new();
         self.hand = 0;
         shard.set_settled(self.policy.settled());
+        true
     }
 
     pub(super) fn resize(&mut self, capacity: u64) {
@@ -337,23 +394,31 @@ impl<K, V> Writer<K, V> {
     /// What this write has to do for those before it, once it has released the lock.
     pub(super) fn settle(&mut self, grace: &Grace, table: &Table<K, V>) -> Option<Due<K, V>> {
         let idle = self.retired.is_idle(grace, self.policy.capacity()) && self.outgrown.is_empty() && self.graves.is_empty();
-        (!idle).then(|| self.settle_all(grace, table))
+        if idle { None } else { self.settle_some(grace, table) }
     }
 
     #[cold]
+    fn settle_some(&mut self, grace: &Grace, table: &Table<K, V>) -> Option<Due<K, V>> {
+        let outgrown = self.outgrown.first().map(|(stamp, _)| grace.is_over(*stamp));
+        let ripe = outgrown == Some(true) || self.has_ripe_graves(grace);
+        // What was cleared or outgrown must not wait for retired slots to fill a batch.
+        let ask = !ripe && (outgrown.is_some() || !self.graves.is_empty()) && self.patience.is_over();
+        let idle = !ripe && !ask && self.retired.is_idle(grace, self.policy.capacity());
+        (!idle).then(|| {
+            let due = self.settle_all(grace, table);
+            Due { advance: due.advance || ask, ..due }
+        })
+    }
+
     fn settle_all(&mut self, grace: &Grace, table: &Table<K, V>) -> Due<K, V> {
         let (mut dead, advance) = self.retired.settle(grace, self.policy.capacity());
         if !needs_drop::<K, V>() {
             self.free.append(&mut dead);
         }
-        if !self.outgrown.is_empty() {
-            self.free_outgrown(grace);
-        }
-        let ripe = self.graves.iter().position(|grave| grave.is_over(grace));
-        let ready = ripe.map(|at| self.graves.swap_remove(at));
-        // A grave must not wait for retired slots to fill a batch.
-        let advance = advance || (ready.is_none() && !self.graves.is_empty());
-        Due { slab: table.slab.clone(), dead, grave: ready, advance }
+        self.free_outgrown(grace);
+        let ripe = self.graves.iter().take(GRAVES).take_while(|grave| grave.is_over(grace)).count();
+        let graves = self.graves.drain(..ripe).collect();
+        Due { slab: table.slab.clone(), dead, graves, advance }
     }
 
     /// As `settle`, for all there is.
@@ -384,11 +449,12 @@ impl<K, V> Writer<K, V> {
     }
 
     pub(super) fn has_ripe_graves(&self, grace: &Grace) -> bool {
-        self.graves.iter().any(|grave| grave.is_over(grace))
+        self.graves.front().is_some_and(|grave| grave.is_over(grace))
     }
 
+    /// Takes a ripe grave back.
     pub(super) fn bury(&mut self, grave: Grave<K, V>) {
-        self.graves.push(grave);
+        self.graves.push_front(grave);
     }
 
     /// What is retired and what was outgrown, for whoever has the shard for itself.

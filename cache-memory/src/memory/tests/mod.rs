@@ -5,13 +5,19 @@ use cache_core::{LocalTier, Moment, Partition, Stamp, Terms};
 use std::sync::Arc;
 use std::time::Duration;
 
+mod admission;
+mod asking;
 mod census;
 mod drops;
 mod faults;
+mod graves;
+mod late_threads;
 mod lives;
 mod model;
 mod panics;
 mod reentrancy;
+mod room;
+mod suspicion;
 mod threads;
 
 /// The unit in which nodes keep the end of a life, so that ends in whole ticks are exact.

@@ -28,6 +28,16 @@ impl<K, V> Writer<K, V> {
         self.outgrown.len()
     }
 
+    /// How many cleared tables are not taken apart yet.
+    pub(in crate::memory) fn graves(&self) -> usize {
+        self.graves.len()
+    }
+
+    /// Has it run out of slots sooner.
+    pub(in crate::memory) fn limit_slots(&mut self, most: Slot) {
+        self.most = most;
+    }
+
     pub(in crate::memory) fn capacity(&self) -> u64 {
         self.policy.capacity()
     }
