@@ -36,6 +36,7 @@
 //! - [`Error`] and [`ErrorKind`]: what can fail. Reads degrade and say so in [`Stats`] and [`Cached`]; writes and
 //!   invalidations return errors.
 //! - [`RedisTier`]: what happens when Redis is away. [`EmbeddedTier`]: a second level without a server.
+//! - [`layers`]: timeout, retry, circuit breaker and limits around any second level.
 //! - [`sharding`]: which database shard a key belongs to, and asking many at once.
 //! - [`record`]: what stands in Redis, byte by byte.
 //!
@@ -49,6 +50,7 @@
 //! | `json`, `postcard`, `bincode` | no | codecs beside [`MessagePack`] |
 //! | `lz4`, `zstd` | no | `Compression`: larger values take less room in L2 |
 //! | `encryption` | no | `Keyring`: values in L2 are encrypted, and forged ones are misses |
+//! | `rate-limit` | no | `layers::RateLimit` |
 //! | `testing` | no | fakes, chaos and conformance suites |
 //!
 //! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88, the oldest Redis 7.0.

@@ -20,6 +20,8 @@ pub enum ErrorKind {
     Unavailable,
     /// A tier, or the origin, did not answer within its time.
     Timeout,
+    /// A limit on the calls of L2 refused this one: it was not sent. See [`layers`](crate::layers).
+    Overloaded,
     /// L2 refused a write, because the key was invalidated or written by somebody else meanwhile.
     Refused,
     /// What stands under the key in L2 was not written by this library; it was left as it is.
@@ -76,7 +78,10 @@ impl Error {
     /// Whether the same call may succeed a moment later without anybody changing anything. An origin's own error is not:
     /// only the caller knows whether "no such row" is one.
     pub fn is_transient(&self) -> bool {
-        matches!(self.kind, ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Refused | ErrorKind::Cancelled)
+        matches!(
+            self.kind,
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded | ErrorKind::Refused | ErrorKind::Cancelled
+        )
     }
 
     /// The first cause of type `E`, the loader's own error for instance.

@@ -15,6 +15,7 @@ mod embedded;
 mod error;
 mod flights;
 mod key;
+pub mod layers;
 mod local;
 mod machine;
 mod partition;
