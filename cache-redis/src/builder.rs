@@ -5,6 +5,7 @@ use crate::error::config_error;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::tier::RedisTier;
+use crate::tls::{Tls, Trust};
 use cache_core::{Error, Result};
 use redis::{ConnectionAddr, IntoConnectionInfo};
 use std::fmt;
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) max_record_bytes: usize,
     /// A node of a cluster takes only commands whose keys share a slot.
     pub(crate) cluster: bool,
+    /// If there is any, every connection by host and port is made by it.
+    pub(crate) tls: Option<Tls>,
 }
 
 /// What AUTH is told.
@@ -54,6 +57,20 @@ pub(crate) struct Sentinels {
     pub(crate) master: String,
 }
 
+/// What a tier is built from.
+struct Plan {
+    topology: Topology,
+    config: Config,
+    is_tls: bool,
+    trust: Trust,
+}
+
+impl Plan {
+    fn new(topology: Topology, config: Config, is_tls: bool) -> Self {
+        Self { topology, config, is_tls, trust: Trust::default() }
+    }
+}
+
 /// What is behind a tier.
 enum Topology {
     One(Address),
@@ -78,36 +95,38 @@ impl fmt::Debug for Config {
 /// |---|---|---|
 /// | [`timeout`](Self::timeout) | 100 ms | every call ends within it |
 /// | [`connect_timeout`](Self::connect_timeout) | 500 ms | a dial with its handshake ends within it |
+/// | `tls_roots`, with the feature `tls` | the platform's | whose certificates are trusted |
+/// | `tls_identity`, with the feature `tls` | none | the tier's own certificate |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
 #[must_use = "a builder does nothing until it is connected"]
-pub struct RedisTierBuilder(Result<(Topology, Config)>);
+pub struct RedisTierBuilder(Result<Plan>);
 
 impl fmt::Debug for RedisTierBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Address, user and password stay out of logs.
-        f.debug_tuple("RedisTierBuilder").field(&self.0.as_ref().map(|(_, config)| config)).finish()
+        f.debug_tuple("RedisTierBuilder").field(&self.0.as_ref().map(|plan| &plan.config)).finish()
     }
 }
 
 impl RedisTierBuilder {
     pub(crate) fn new(url: &str) -> Self {
-        Self(parse(url).map(|(address, config)| (Topology::One(address), config)))
+        Self(parse(url).map(|Parsed { address, config, is_tls }| Plan::new(Topology::One(address), config, is_tls)))
     }
 
     pub(crate) fn cluster<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Self {
-        Self(parse_all(urls).and_then(|(addresses, config)| {
+        Self(parse_all(urls).and_then(|(addresses, config, is_tls)| {
             if config.database != 0 {
                 return Err(config_error("a Redis cluster has one database: remove its number from the URL"));
             }
             if !addresses.iter().all(|address| matches!(address, Address::Tcp(..))) {
                 return Err(config_error("the nodes of a Redis cluster are found by host and port"));
             }
-            Ok((Topology::Cluster(addresses), Config { cluster: true, ..config }))
+            Ok(Plan::new(Topology::Cluster(addresses), Config { cluster: true, ..config }, is_tls))
         }))
     }
 
     pub(crate) fn sentinel<U: AsRef<str>>(master: &str, urls: impl IntoIterator<Item = U>) -> Self {
-        Self(parse_all(urls).and_then(|(addresses, config)| {
+        Self(parse_all(urls).and_then(|(addresses, config, is_tls)| {
             if master.is_empty() {
                 return Err(config_error("the name that the Sentinels know the master by is empty"));
             }
@@ -117,7 +136,8 @@ impl RedisTierBuilder {
             };
             let hosts = addresses.into_iter().map(host).collect::<Result<_>>()?;
             let sentinels = Sentinels { hosts, login: config.login, master: master.to_owned() };
-            Ok((Topology::One(Address::Sentinel(Arc::new(sentinels))), Config { login: None, ..config }))
+            let topology = Topology::One(Address::Sentinel(Arc::new(sentinels)));
+            Ok(Plan::new(topology, Config { login: None, ..config }, is_tls))
         }))
     }
 
@@ -142,7 +162,48 @@ impl RedisTierBuilder {
         self.with(|config| config.timeout = timeout)
     }
 
-    /// How long a dial may take: name lookup, connect, authentication, and the scripts. Default 500 ms.
+    /// Trusts servers whose certificates are issued by these authorities, in PEM, and no others. Default are the platform's, or those of the
+    /// environment variables `SSL_CERT_FILE` and `SSL_CERT_DIR`; to read them takes some milliseconds, once, when the tier is built.
+    ///
+    /// A server's certificate must be for the host name or address by which it is reached, which for a cluster's nodes is the one that the
+    /// cluster announces and for a master the one that the Sentinels name. There is no way to switch this off.
+    ///
+    /// What is no PEM of certificates, or given without a `rediss://` URL, fails the build of the tier with
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config).
+    ///
+    /// ```no_run
+    /// # async fn example() -> cache_core::Result<()> {
+    /// use cache_redis::RedisTier;
+    ///
+    /// let authority = std::fs::read("/etc/ssl/redis-authority.pem").expect("the authority is deployed");
+    /// let tier = RedisTier::builder("rediss://cache:password@redis.internal:6379").tls_roots(&authority).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls_roots(self, pem: &[u8]) -> Self {
+        self.trusting(|trust| trust.set_roots(pem))
+    }
+
+    /// The certificate to show to servers that ask for one (`tls-auth-clients`), and its private key, both in PEM. The certificate comes first,
+    /// and then those that lead from it to its root, if any; the key is not encrypted. Default: none.
+    ///
+    /// What is no PEM of these, a key of another certificate, or either without a `rediss://` URL, fails the build of the tier with
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config). To show a new certificate, build a new tier.
+    ///
+    /// ```no_run
+    /// # fn example() -> cache_core::Result<()> {
+    /// # let (certificate, key): (Vec<u8>, Vec<u8>) = Default::default();
+    /// let tier = cache_redis::RedisTier::builder("rediss://redis.internal").tls_identity(&certificate, &key).lazy()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "tls")]
+    pub fn tls_identity(self, certificate: &[u8], key: &[u8]) -> Self {
+        self.trusting(|trust| trust.set_identity(certificate, key))
+    }
+
+    /// How long a dial may take: name lookup, connect, TLS, authentication, and the scripts. Default 500 ms.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.connect_timeout = timeout)
     }
@@ -160,8 +221,8 @@ impl RedisTierBuilder {
     /// A Redis that is down is weather and no error: the tier is returned, its calls fail at once, and it comes up by itself.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL, option or database number that cannot work,
-    /// [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) if Redis refuses the user, the password or a permission.
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL, option, database number or certificate that cannot work, an expired one
+    /// among them, [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) if Redis refuses the user, the password or a permission.
     pub async fn connect(self) -> Result<RedisTier> {
         let tier = self.lazy()?;
         tier.nodes().first_dial().await?;
@@ -171,10 +232,11 @@ impl RedisTierBuilder {
     /// A tier that dials at its first call, which waits for that dial within its own timeout.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL or option that cannot work. Refused credentials fail the
-    /// calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials).
+    /// [`ErrorKind::Config`](cache_core::ErrorKind::Config) for a URL or option that cannot work. Refused credentials and a server's
+    /// certificate fail the calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) and `Config`: a service built
+    /// so starts without L2.
     pub fn lazy(self) -> Result<RedisTier> {
-        let (topology, config) = self.0?;
+        let Plan { topology, mut config, is_tls, trust } = self.0?;
         for (name, value) in [("timeout", config.timeout), ("connect timeout", config.connect_timeout)] {
             if value < Duration::from_millis(1) {
                 return Err(config_error(format!("the {name} of the Redis tier must be at least 1 ms")));
@@ -182,6 +244,11 @@ impl RedisTierBuilder {
         }
         if config.max_record_bytes < cache_core::record::HEADER_LEN {
             return Err(config_error("max_record_bytes must hold at least a record's header of 92 bytes"));
+        }
+        if is_tls {
+            config.tls = Some(trust.build()?);
+        } else if trust.is_given() {
+            return Err(config_error("TLS roots and certificates are of no use without TLS: write rediss:// in the Redis URL"));
         }
         let config = Arc::new(config);
         let nodes = match topology {
@@ -192,37 +259,58 @@ impl RedisTierBuilder {
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
-        if let Ok((_, config)) = &mut self.0 {
-            change(config);
+        if let Ok(plan) = &mut self.0 {
+            change(&mut plan.config);
         }
         self
     }
+
+    #[cfg(feature = "tls")]
+    fn trusting(self, change: impl FnOnce(&mut Trust) -> Result<()>) -> Self {
+        Self(self.0.and_then(|mut plan| change(&mut plan.trust).map(|()| plan)))
+    }
 }
 
-/// Reads several URLs. Login and database are the first one's.
-fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config)> {
+/// What a URL says.
+struct Parsed {
+    address: Address,
+    config: Config,
+    is_tls: bool,
+}
+
+/// Reads several URLs. Login and database are the first one's; TLS is for all or none.
+fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config, bool)> {
     let mut all = Vec::new();
     let mut first = None;
     for url in urls {
-        let (address, config) = parse(url.as_ref())?;
+        let Parsed { address, config, is_tls } = parse(url.as_ref())?;
         all.push(address);
-        first.get_or_insert(config);
+        let (_, first_is_tls) = first.get_or_insert((config, is_tls));
+        if *first_is_tls != is_tls {
+            return Err(config_error("some of the Redis URLs ask for TLS and some do not"));
+        }
     }
-    first.map(|config| (all, config)).ok_or_else(|| config_error("no Redis URL is given"))
+    first.map(|(config, is_tls)| (all, config, is_tls)).ok_or_else(|| config_error("no Redis URL is given"))
 }
 
 /// Reads a URL. No error quotes any part of it.
-fn parse(url: &str) -> Result<(Address, Config)> {
-    let Some((scheme, _)) = url.split_once("://") else {
+fn parse(url: &str) -> Result<Parsed> {
+    let Some((scheme, rest)) = url.split_once("://") else {
         return Err(config_error("not a Redis URL: write redis://[user:password@]host[:port][/database]"));
     };
-    match scheme {
-        "redis" | "valkey" => {}
-        "unix" | "redis+unix" | "valkey+unix" if cfg!(unix) => {}
-        "rediss" | "valkeys" => return Err(config_error("TLS is not supported yet: use redis://")),
-        _ => return Err(config_error("the scheme of a Redis URL must be redis, valkey or unix")),
+    let is_tls = match scheme {
+        "redis" | "valkey" => false,
+        "unix" | "redis+unix" | "valkey+unix" if cfg!(unix) => false,
+        "rediss" | "valkeys" => true,
+        _ => return Err(config_error("the scheme of a Redis URL must be redis, rediss, valkey, valkeys or unix")),
+    };
+    if is_tls && rest.contains('#') {
+        // Other clients take `#insecure` for leave to trust anybody.
+        return Err(config_error("certificates are always verified: remove `#` and what follows from the Redis URL"));
     }
-    let info = url.into_connection_info().map_err(|err| wrong_url(&err))?;
+    // TLS is ours. The driver, which has none here, reads the rest.
+    let plain = if is_tls { format!("redis://{rest}") } else { url.to_owned() };
+    let info = plain.into_connection_info().map_err(|err| wrong_url(&err))?;
     let settings = info.redis_settings();
     let address = match info.addr() {
         ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
@@ -246,8 +334,9 @@ fn parse(url: &str) -> Result<(Address, Config)> {
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
         cluster: false,
+        tls: None,
     };
-    Ok((address, config))
+    Ok(Parsed { address, config, is_tls })
 }
 
 /// The driver's fixed text says what is wrong; its detail may quote the URL.
@@ -278,7 +367,8 @@ mod tests {
             ("", "not a Redis URL"),
             ("canary", "not a Redis URL"),
             ("http://canary/", "scheme"),
-            ("rediss://:canary@host/", "TLS"),
+            ("rediss://:canary@host/#insecure", "verified"),
+            ("rediss://:canary@0.0.0.0/", "wildcard"),
             ("redis://:canary@/", "wrong"),
             ("redis://:canary@host:99999/", "wrong"),
             ("redis://:canary@host/canary", "database number"),
@@ -293,13 +383,22 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(feature = "tls"))]
+    fn a_url_of_tls_without_the_feature_is_refused_and_the_feature_is_named() {
+        for url in ["rediss://:canary@host/", "valkeys://:canary@host/"] {
+            let text = refused(url);
+            assert!(text.contains("feature `tls`"), "{url}: {text}");
+        }
+    }
+
+    #[test]
     fn a_url_gives_address_credentials_and_database() {
-        let (address, config) = parse("redis://user:p%40ss@example.org:6380/3").unwrap();
+        let Parsed { address, config, .. } = parse("redis://user:p%40ss@example.org:6380/3").unwrap();
         assert!(matches!(&address, Address::Tcp(host, 6380) if host == "example.org"));
         let login = config.login.unwrap();
         assert_eq!((login.username.as_deref(), login.password.as_str()), (Some("user"), "p@ss"));
         assert_eq!(config.database, 3);
-        let (address, _) = parse("redis://[::1]").unwrap();
+        let Parsed { address, .. } = parse("redis://[::1]").unwrap();
         assert!(matches!(&address, Address::Tcp(host, 6379) if host == "::1"));
     }
 

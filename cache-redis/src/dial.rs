@@ -6,6 +6,7 @@ use crate::live::{Driver, Live};
 use crate::script::SCRIPTS;
 use crate::sentinel;
 use crate::server_time::ServerTime;
+use crate::tls::{Tls, late_refusal};
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, from_redis_value};
@@ -29,33 +30,45 @@ pub(crate) type Dialed = (Live, JoinHandle<()>);
 pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
     let dialed = async {
         match address {
-            Address::Tcp(host, port) => log_in(config, reach(host, *port).await?).await,
+            Address::Tcp(host, port) => log_in(config, reach(config.tls.as_ref(), host, *port).await?).await,
             #[cfg(unix)]
-            Address::Unix(path) => log_in(config, tokio::net::UnixStream::connect(path).await.map_err(unreachable)?).await,
+            Address::Unix(path) => {
+                let stream = tokio::net::UnixStream::connect(path).await.map_err(unreachable)?;
+                log_in(config, open(stream).await?).await
+            }
             Address::Sentinel(sentinels) => {
-                let (host, port) = sentinel::master(sentinels).await?;
-                let (live, driver) = log_in(config, reach(&host, port).await?).await?;
+                let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
+                let (live, driver) = log_in(config, reach(config.tls.as_ref(), &host, port).await?).await?;
                 // Sentinels may be behind the times.
                 sentinel::check_role(live.connection()).await?;
                 Ok((live, driver))
             }
         }
     };
-    let late = || Error::new(ErrorKind::Unavailable, "Redis did not answer the dial in time");
+    // A Redis that has no TLS at this port waits for more of what it takes for a command.
+    let why = if config.tls.is_some() { ", or not by TLS" } else { "" };
+    let late = || Error::new(ErrorKind::Unavailable, format!("Redis did not answer the dial in time{why}"));
     tokio::time::timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// The driver's handle, and the task that keeps it going.
+type Opened = (MultiplexedConnection, JoinHandle<()>);
+
+/// A connection without a login, by TLS if that is given: nothing is sent in plain then, whatever the server says.
+///
 /// The name is looked up anew each time: after a failover it leads to another server.
-pub(crate) async fn reach(host: &str, port: u16) -> Result<TcpStream, Error> {
+pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16) -> Result<Opened, Error> {
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
-    Ok(stream)
+    match tls {
+        None => open(stream).await,
+        Some(tls) => open(tls.connect(host, stream).await?).await,
+    }
 }
 
-/// A connection without a login, and the task that keeps it going.
-pub(crate) async fn open<S>(stream: S) -> Result<(MultiplexedConnection, JoinHandle<()>), Error>
+async fn open<S>(stream: S) -> Result<Opened, Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -68,11 +81,7 @@ where
     Ok((connection, tokio::spawn(driver)))
 }
 
-async fn log_in<S>(config: &Config, stream: S) -> Result<Dialed, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (connection, task) = open(stream).await?;
+async fn log_in(config: &Config, (connection, task): Opened) -> Result<Dialed, Error> {
     let driver = Driver(task.abort_handle());
     let time = handshake(config, connection.clone()).await?;
     Ok((Live::new(connection, !config.cluster, time, driver), task))
@@ -93,7 +102,7 @@ async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Re
         pipeline.add_command(script.load());
     }
     let sent = Instant::now();
-    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| from_driver(&err))?;
+    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| broken(&err))?;
     let mut replies = replies.into_iter().map(Value::extract_error);
     let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
 
@@ -111,6 +120,11 @@ async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Re
         next().map_err(|err| from_driver(&err))?;
     }
     Ok(ServerTime::new(sent, seconds * 1_000_000 + micros))
+}
+
+/// Why the first commands on a connection have no replies.
+pub(crate) fn broken(err: &RedisError) -> Error {
+    late_refusal(err).unwrap_or_else(|| from_driver(err))
 }
 
 /// AUTH's errors: `WRONGPASS`, and plain `ERR` when the server knows no password. A full or loading server says so here too.

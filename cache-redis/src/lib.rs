@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
-//! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`. One node only, and no TLS, so far.
+//! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`.
 //!
 //! # When Redis is away
 //!
@@ -31,9 +31,19 @@
 //! | restart, `SCRIPT FLUSH` | nothing | loads the scripts again |
 //! | out of memory, `noeviction` | [`Unavailable`] for acquire, fill and put | reads and invalidations go on working |
 //! | credentials refused | [`Credentials`] | [`connect`](RedisTier::connect) fails with it; later, dials every 1 to 2 s |
+//! | TLS: a certificate that has expired, or is another's; no TLS there | [`Config`] at once | the same, and no password is sent |
 //!
 //! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
 //! and no error shows an address, a user, a password, a key or a value.
+//!
+//! # TLS
+//!
+//! With the feature `tls`, a URL of `rediss://` or `valkeys://` means TLS, by rustls. It holds for every connection by host and port that the tier
+//! makes: to nodes that a cluster announces and to masters that Sentinels name as well. Nothing is ever sent in plain instead, and certificates are
+//! always verified, by the host name or address through which the server is reached. Who is trusted, and the tier's own certificate, are given to
+//! the [builder](RedisTierBuilder); default are the platform's authorities. Each dial shakes hands in full, so that a certificate counts as it is
+//! today; revocation lists are not looked at. A connection that is up when its certificate expires stays up. With a certificate that is refused
+//! [`connect`](RedisTier::connect) fails; a service that shall start without its Redis then uses [`lazy`](RedisTier::lazy).
 //!
 //! # Whose clock
 //!
@@ -66,6 +76,7 @@
 //! [`Unavailable`]: cache_core::ErrorKind::Unavailable
 //! [`Timeout`]: cache_core::ErrorKind::Timeout
 //! [`Credentials`]: cache_core::ErrorKind::Credentials
+//! [`Config`]: cache_core::ErrorKind::Config
 #![forbid(unsafe_code)]
 
 mod builder;
@@ -81,6 +92,11 @@ mod script;
 mod sentinel;
 mod server_time;
 mod tier;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "no_tls.rs"]
+mod tls;
 mod verbs;
 
 pub use builder::RedisTierBuilder;

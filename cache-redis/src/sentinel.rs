@@ -1,9 +1,10 @@
 //! Finding the master by Redis Sentinel.
 
 use crate::builder::{Login, Sentinels};
-use crate::dial::{open, reach, wrong_password};
+use crate::dial::{broken, reach, wrong_password};
 use crate::error::from_driver;
 use crate::live::Driver;
+use crate::tls::Tls;
 use cache_core::{Error, ErrorKind};
 use redis::aio::MultiplexedConnection;
 use redis::{Value, from_redis_value};
@@ -14,29 +15,30 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_millis(150);
 
 /// Asks the Sentinels where the master is, in an order of chance, until one knows.
-pub(crate) async fn master(sentinels: &Sentinels) -> Result<(String, u16), Error> {
+pub(crate) async fn master(tls: Option<&Tls>, sentinels: &Sentinels) -> Result<(String, u16), Error> {
     let mut hosts: Vec<_> = sentinels.hosts.iter().collect();
     fastrand::shuffle(&mut hosts);
     let mut last = Error::new(ErrorKind::Unavailable, "no Redis Sentinel answered");
     for (host, port) in hosts {
-        match timeout(PATIENCE, ask(sentinels, host, *port)).await {
+        match timeout(PATIENCE, ask(tls, sentinels, host, *port)).await {
             Ok(Ok(master)) => return Ok(master),
-            Ok(Err(err)) => last = err,
-            Err(_) => {}
+            // What a person must mend outweighs weather.
+            Ok(Err(err)) if last.kind() == ErrorKind::Unavailable => last = err,
+            _ => {}
         }
     }
     Err(last)
 }
 
-async fn ask(sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
-    let (mut connection, task) = open(reach(host, port).await?).await?;
+async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
+    let (mut connection, task) = reach(tls, host, port).await?;
     let _driver = Driver(task.abort_handle());
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &sentinels.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
     }
     pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinels.master);
-    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| from_driver(&err))?;
+    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| broken(&err))?;
     let mut replies = replies.into_iter().map(Value::extract_error);
     if sentinels.login.is_some() {
         replies.next().unwrap_or(Ok(Value::Nil)).map_err(|err| wrong_password(&err))?;

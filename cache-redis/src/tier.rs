@@ -15,6 +15,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use tracing::debug;
 
+/// How often a call brings its script along: once is enough, unless somebody flushes between that and the call.
+const MOST_LOADS: usize = 3;
+
 /// The Redis tier: a [`RemoteTier`](cache_core::RemoteTier) on one Redis node. See the crate's documentation.
 ///
 /// Cloning shares the connection. When the last clone is dropped, the connection and the task behind it are gone too. A call
@@ -134,10 +137,13 @@ impl RedisTier {
         let run = async {
             let call = Arc::new(call);
             let mut called = self.shared.nodes.send(deadline, key, Request::Run(call.clone())).await?;
-            if called.reply.as_ref().is_err_and(is_no_script) {
-                // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again, once.
+            for _ in 0..MOST_LOADS {
+                if !called.reply.as_ref().is_err_and(is_no_script) {
+                    break;
+                }
+                // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
                 self.shared.nodes.send(deadline, key, Request::Run(Arc::new(script.load()))).await?;
-                called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+                called = self.shared.nodes.send(deadline, key, Request::Run(call.clone())).await?;
             }
             let called = called.map(read::<Answer>)?;
             called.observe(called.reply.0);
