@@ -212,14 +212,16 @@ impl<K, V> MemoryTier<K, V> {
     pub(super) fn clear_all(&self) -> Option<Payload> {
         let (mut cleared, mut left) = (false, Vec::new());
         for shard in &self.shards {
-            let region = self.enter();
             let mut writer = shard.writer.lock();
-            let due = writer.settle(self.grace, shard.table(&region));
+            if !writer.is_idle(self.grace) {
+                let region = self.enter();
+                let due = writer.settle(self.grace, shard.table(&region));
+                left.extend(due.map(|due| (shard, due)));
+            }
             if writer.clear(shard, self.grace) {
                 shard.count_write();
                 cleared = true;
             }
-            left.extend(due.map(|due| (shard, due)));
         }
         // So that the first writes after it can begin to take it apart.
         if cleared || left.iter().any(|(_, due)| due.advance) {

@@ -393,8 +393,13 @@ impl<K, V> Writer<K, V> {
 
     /// What this write has to do for those before it, once it has released the lock.
     pub(super) fn settle(&mut self, grace: &Grace, table: &Table<K, V>) -> Option<Due<K, V>> {
-        let idle = self.retired.is_idle(grace, self.policy.capacity()) && self.outgrown.is_empty() && self.graves.is_empty();
-        if idle { None } else { self.settle_some(grace, table) }
+        if self.is_idle(grace) { None } else { self.settle_some(grace, table) }
+    }
+
+    /// Whether nothing waits for a write to settle it.
+    #[inline]
+    pub(super) fn is_idle(&self, grace: &Grace) -> bool {
+        self.retired.is_idle(grace, self.policy.capacity()) && self.outgrown.is_empty() && self.graves.is_empty()
     }
 
     #[cold]
