@@ -63,7 +63,7 @@ pub use cache_memory::{
     Cause, Compute, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats, MemoryTier, MemoryTierBuilder, Policy,
 };
 #[cfg(feature = "redis")]
-pub use cache_redis::{RedisTier, RedisTierBuilder};
+pub use cache_redis::{Health, KeyPrefix, NodeHealth, RedisTier, RedisTierBuilder, Remaining, Role, ServerInfo, Swept};
 #[cfg(feature = "sharding")]
 pub use cache_sharding as sharding;
 

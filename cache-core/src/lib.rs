@@ -51,7 +51,7 @@ pub use payload::Compression;
 #[cfg(feature = "encryption")]
 pub use payload::Keyring;
 pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
-pub use stack::{Builder, Closed, Loader, Storable, TieredCache};
+pub use stack::{Builder, Closed, Loader, Storable, TieredCache, WarmUp, Warmed};
 pub use stats::{Recent, Stats, TierStats};
 pub use token::Token;
 pub use ttl::Ttl;

@@ -11,7 +11,14 @@
 //! ```
 //!
 //! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
-//! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`.
+//! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and
+//! `ASKING`; for the master of Sentinels also `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
+//! [`server_info`](RedisTier::server_info) needs `INFO`.
+//!
+//! # Many calls at once
+//!
+//! Calls need not be gathered by hand: with more than two under way on a connection, gets become one MGET and other commands one write, of those that
+//! came while the last were under way. Nobody waits for a batch to fill, and a cancelled call leaves the others their own replies.
 //!
 //! # When Redis is away
 //!
@@ -44,6 +51,17 @@
 //! the [builder](RedisTierBuilder); default are the platform's authorities. Each dial shakes hands in full, so that a certificate counts as it is
 //! today; revocation lists are not looked at. A connection that is up when its certificate expires stays up. With a certificate that is refused
 //! [`connect`](RedisTier::connect) fails; a service that shall start without its Redis then uses [`lazy`](RedisTier::lazy).
+//!
+//! # Besides caching
+//!
+//! | what for | how |
+//! |---|---|
+//! | rates, mentions: [`increment`](RedisTier::increment), [`counter`](RedisTier::counter), [`reset_counter`](RedisTier::reset_counter) | a plain integer beside the records, its TTL set once |
+//! | is there a value, how long: [`exists`](RedisTier::exists), [`remaining`](RedisTier::remaining), [`touch`](RedisTier::touch) | the record's header, by Redis' time |
+//! | set if absent: [`insert_absent`](RedisTier::insert_absent) | acquire of the vacant key, and fill |
+//! | all keys that begin alike: [`invalidate_prefix`](RedisTier::invalidate_prefix) | `SCAN` in batches on every master |
+//! | memory, hits, evictions: [`server_info`](RedisTier::server_info) | `INFO` of each master |
+//! | a probe: [`health`](RedisTier::health) | a script that Redis refuses where it would refuse a write |
 //!
 //! # Whose clock
 //!
@@ -88,6 +106,7 @@ mod link;
 mod live;
 mod node;
 mod nodes;
+mod ops;
 mod script;
 mod sentinel;
 mod server_time;
@@ -100,4 +119,5 @@ mod tls;
 mod verbs;
 
 pub use builder::RedisTierBuilder;
+pub use ops::{Health, KeyPrefix, NodeHealth, Remaining, Role, ServerInfo, Swept};
 pub use tier::RedisTier;

@@ -19,6 +19,12 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
     pub(crate) invalidate: Script,
     pub(crate) put: Script,
+    // Those below are loaded when they are first needed, by the answer NOSCRIPT, and not by each dial.
+    pub(crate) increment: Script,
+    pub(crate) reset: Script,
+    pub(crate) remaining: Script,
+    pub(crate) touch: Script,
+    pub(crate) writable: Script,
 }
 
 macro_rules! script {
@@ -34,6 +40,11 @@ pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     release: script!("prelude" "release"),
     invalidate: script!("prelude" "invalidate"),
     put: script!("prelude" "store" "put"),
+    increment: script!("prelude" "increment"),
+    reset: script!("prelude" "reset"),
+    remaining: script!("prelude" "lives" "remaining"),
+    touch: script!("prelude" "lives" "touch"),
+    writable: script!("writable"),
 });
 
 /// What every script answers: the server's time in microseconds, a word, and what the word needs.
@@ -60,6 +71,7 @@ impl Script {
 }
 
 impl Scripts {
+    /// Those of the record's verbs, which each dial loads.
     pub(crate) fn all(&self) -> [&Script; 5] {
         [&self.acquire, &self.fill, &self.release, &self.invalidate, &self.put]
     }

@@ -2,7 +2,7 @@
 
 use crate::coalescer::Request;
 use crate::script::SCRIPTS;
-use crate::tier::{RedisTier, failed, read};
+use crate::tier::RedisTier;
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, millis};
@@ -19,9 +19,7 @@ use tokio::time::Instant;
 /// Keys of one MGET. A longer list goes in several.
 const READ_BATCH: usize = 1_024;
 /// Keys of one invalidation script, which keeps Redis from other work for some 5 µs a key.
-const INVALIDATE_BATCH: usize = 128;
-/// Keys that one SCAN of a clear looks at.
-const SCAN_BATCH: usize = 1_000;
+pub(crate) const INVALIDATE_BATCH: usize = 128;
 
 #[async_trait]
 impl RemoteTier for RedisTier {
@@ -166,31 +164,7 @@ impl RemoteTier for RedisTier {
     /// those that are ours. A record that appears or is renewed meanwhile may be counted twice or be left; its load began after
     /// the clear did.
     async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
-        // Neither part of a namespace can hold a character that means something in a pattern.
-        let pattern = format!("{}{{*}}:{}[:#]*", namespace.prefix(), namespace.name());
-        let mut cleared = 0;
-        for master in self.nodes().masters(self.deadline()).await? {
-            let mut cursor = 0_u64;
-            loop {
-                let mut cmd = redis::cmd("SCAN");
-                cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
-                let scanned = master.send(self.deadline(), Request::Run(Arc::new(cmd))).await;
-                let scanned = scanned.and_then(|scanned| read::<(u64, Vec<Bytes>)>(scanned.reply));
-                let (next, mut keys) = scanned.inspect_err(|err| failed("clear", err))?;
-                // The pattern's star also crosses colons and braces.
-                keys.retain(|key| namespace.contains(key));
-                for lot in self.nodes().lots(keys.iter().map(|key| &key[..]), INVALIDATE_BATCH) {
-                    let wanted = lot.into_iter().map(|place| (&keys[place][..], Vec::new()));
-                    let letters = self.run_invalidate("clear", self.deadline(), retain, wanted.collect()).await?;
-                    cleared += letters.iter().map(|letter| u64::from(*letter == b'T')).sum::<u64>();
-                }
-                cursor = next;
-                if cursor == 0 {
-                    break;
-                }
-            }
-        }
-        Ok(cleared)
+        Ok(self.sweep("clear", namespace, retain, &|_| true, &mut |_| ()).await?.tombstoned)
     }
 
     /// Ends the supervisor. Calls under way still end by themselves; later ones fail with [`ErrorKind::Closed`].
@@ -207,7 +181,7 @@ impl RedisTier {
     }
 
     /// Invalidates keys that one command can name, each with its echo and version. A letter for each.
-    async fn run_invalidate(
+    pub(crate) async fn run_invalidate(
         &self,
         verb: &'static str,
         deadline: Instant,
@@ -227,7 +201,7 @@ impl RedisTier {
         if letters.len() == keys.len() { Ok(letters) } else { Err(not_understood()) }
     }
 
-    fn check_size(&self, body: &Body) -> Result<()> {
+    pub(crate) fn check_size(&self, body: &Body) -> Result<()> {
         if HEADER_LEN + body.payload.len() > self.config().max_record_bytes {
             return Err(Error::new(ErrorKind::TooLarge, "the record is larger than the Redis tier's max_record_bytes"));
         }
@@ -249,6 +223,6 @@ fn value_args(call: &mut Cmd, token: Token, version: u64, age: Duration, body: &
     call.arg(token.as_bytes()).arg(&version.to_be_bytes()).arg(millis(age)).arg(record);
 }
 
-fn not_understood() -> Error {
+pub(crate) fn not_understood() -> Error {
     Error::new(ErrorKind::Unavailable, "Redis gave a reply that was not understood")
 }

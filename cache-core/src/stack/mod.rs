@@ -5,11 +5,13 @@ mod lead;
 mod origin;
 mod read;
 mod second;
+mod warm;
 mod write;
 
 pub use builder::{Builder, Storable};
 pub use origin::Loader;
 pub(crate) use origin::loader;
+pub use warm::{WarmUp, Warmed};
 pub use write::Closed;
 
 use crate::answer::{Answer, Freshness, Tier};
