@@ -8,18 +8,26 @@ use crate::error::Error;
 /// Printed by `--help` and below every complaint about the command line.
 pub(crate) const USAGE: &str = "\
 usage: compare l1 [options]                        time and memory, in process
+       compare l2 [options]                        time and processor time over the wire, against real Redis servers
+       compare faults [options]                    what callers see while a Redis is broken, against real servers
        compare hit-ratio --traces DIR [options]    share of reads that hit, over recorded accesses
 
-options of both
+options of all
   --json FILE      write the rows there as a JSON array
-  --svg FILE       write a chart there
   --subject NAME   only this subject; may be repeated
-options of l1
+options of l1 and hit-ratio
+  --svg FILE       write a chart there
+options of l1 and l2
   --ratios FILE    write the bars and our ratios to the peers there as a JSON array
-  --rounds N       samples of each figure, of which the median is taken (default 11; with --quick 3)
-  --threads A,B    thread counts to measure (default 1,2)
-  --work NAME      only this work; may be repeated
+options of l1, l2 and faults
+  --rounds N       samples of each figure, of which the median is taken (default 11, of l2 9; with --quick 3);
+                   of faults, times each is done, of which the worst is taken (default 3; with --quick 1)
+  --work NAME      only this work, of faults this fault; may be repeated
   --quick          short samples: a check that everything runs, not a measurement
+options of l1
+  --threads A,B    thread counts to measure (default 1,2)
+options of l2
+  --tasks A,B      of the works' numbers of tasks only these
 options of hit-ratio
   --traces DIR     where NAME.u64.zst lie: zstd of one little-endian u64 key id per access, in order
   --trace NAME     only this trace; may be repeated";
@@ -32,6 +40,8 @@ const MOST_ROUNDS: usize = 999;
 pub(crate) enum Command {
     Help,
     L1,
+    L2,
+    Faults,
     HitRatio,
     /// One subject's memory, as a child process of `l1`. Not in the usage.
     Weigh,
@@ -49,6 +59,8 @@ pub(crate) struct Args {
     /// Length of one sample of one subject. A quarter of it again is spent untimed before, to bring the subject into the CPU's caches.
     pub(crate) window: Duration,
     pub(crate) threads: Vec<usize>,
+    /// Of `l2`; all where none is named.
+    tasks: Vec<usize>,
     pub(crate) quick: bool,
     /// For `weigh`: a cache that evicts.
     pub(crate) full: bool,
@@ -63,6 +75,8 @@ impl Args {
         let mut words = words.into_iter();
         let command = match words.next().as_deref() {
             Some("l1") => Command::L1,
+            Some("l2") => Command::L2,
+            Some("faults") => Command::Faults,
             Some("hit-ratio") => Command::HitRatio,
             Some("weigh") => Command::Weigh,
             Some("-h" | "--help" | "help") => Command::Help,
@@ -76,8 +90,9 @@ impl Args {
             svg: None,
             traces: None,
             rounds: 0,
-            window: Duration::from_millis(100),
+            window: Duration::from_millis(if command == Command::L2 { 1_000 } else { 100 }),
             threads: vec![1, 2],
+            tasks: Vec::new(),
             quick: false,
             full: false,
             works: Vec::new(),
@@ -85,18 +100,18 @@ impl Args {
             trace_names: Vec::new(),
         };
         let mut rounds = None;
-        let timed = command != Command::HitRatio;
+        let (timed, in_process) = (command != Command::HitRatio, !matches!(command, Command::L2 | Command::Faults));
+        let numbers = |option: &str, list: &str| list.split(',').map(|number| positive(option, number)).collect::<Result<_, _>>();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Error::Usage(format!("{word} needs a value")));
             match word.as_str() {
                 "--json" => args.json = Some(value()?.into()),
-                "--svg" => args.svg = Some(value()?.into()),
+                "--svg" if in_process => args.svg = Some(value()?.into()),
                 "--subject" => args.subjects.push(value()?),
-                "--ratios" if timed => args.ratios = Some(value()?.into()),
+                "--ratios" if timed && command != Command::Faults => args.ratios = Some(value()?.into()),
                 "--rounds" if timed => rounds = Some(positive("--rounds", &value()?)?.min(MOST_ROUNDS)),
-                "--threads" if timed => {
-                    args.threads = value()?.split(',').map(|count| positive("--threads", count)).collect::<Result<_, _>>()?;
-                }
+                "--threads" if timed && in_process => args.threads = numbers("--threads", &value()?)?,
+                "--tasks" if command == Command::L2 => args.tasks = numbers("--tasks", &value()?)?,
                 "--work" if timed => args.works.push(value()?),
                 "--quick" if timed => args.quick = true,
                 "--full" if command == Command::Weigh => args.full = true,
@@ -110,15 +125,26 @@ impl Args {
             return Err(Error::Usage("hit-ratio needs --traces DIR".into()));
         }
         if args.quick {
-            args.window = Duration::from_millis(10);
+            args.window /= 10;
         }
-        args.rounds = rounds.unwrap_or(if args.quick { 3 } else { 11 });
+        args.rounds = rounds.unwrap_or(match command {
+            Command::Faults if args.quick => 1,
+            Command::Faults => 3,
+            _ if args.quick => 3,
+            Command::L2 => 9,
+            _ => 11,
+        });
         Ok(args)
     }
 
     /// Whether this work was asked for.
     pub(crate) fn wants_work(&self, name: &str) -> bool {
         self.works.is_empty() || self.works.iter().any(|wanted| wanted == name)
+    }
+
+    /// Whether this number of tasks was asked for.
+    pub(crate) fn wants_tasks(&self, tasks: usize) -> bool {
+        self.tasks.is_empty() || self.tasks.contains(&tasks)
     }
 
     /// Whether this subject was asked for.
@@ -179,6 +205,13 @@ mod tests {
     }
 
     #[test]
+    fn over_the_wire_samples_are_longer_and_tasks_are_picked() {
+        let args = parse("l2 --tasks 1,16").unwrap();
+        assert!(args.rounds >= 9 && args.window >= Duration::from_secs(1));
+        assert!(args.wants_tasks(16) && !args.wants_tasks(128) && parse("l2").unwrap().wants_tasks(128));
+    }
+
+    #[test]
     fn given_rounds_win_over_quick_whatever_the_order() {
         assert_eq!(parse("l1 --rounds 5 --quick").unwrap().rounds, 5);
         assert_eq!(parse("l1 --quick --rounds 5").unwrap().rounds, 5);
@@ -192,7 +225,16 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        let other_commands = ["l1 --traces t", "hit-ratio --traces t --rounds 3", "l1 --full", "hit-ratio"];
+        let other_commands = [
+            "l1 --traces t",
+            "hit-ratio --traces t --rounds 3",
+            "l1 --full",
+            "hit-ratio",
+            "l2 --threads 1",
+            "l2 --svg f",
+            "l1 --tasks 1",
+            "faults --ratios f",
+        ];
         let nonsense = ["", "l7", "l1 --rounds 0", "l1 --rounds", "l1 --threads 1,x", "l1 --fast"];
         for line in nonsense.into_iter().chain(other_commands) {
             assert!(matches!(parse(line), Err(Error::Usage(_))), "{line}");

@@ -7,12 +7,15 @@ use crate::args::{Args, Command, USAGE};
 use crate::error::Error;
 
 mod args;
+mod bound;
 mod chart;
 mod coarse;
 mod error;
+mod faults;
 mod histogram;
 mod hit_ratio;
 mod l1;
+mod l2;
 mod machine;
 mod ours;
 mod peers;
@@ -20,6 +23,7 @@ mod pinned;
 mod progress;
 mod ratio;
 mod ready;
+mod remote;
 mod report;
 mod rounds;
 mod series;
@@ -51,6 +55,8 @@ fn run(args: &Args) -> Result<(), Error> {
             Ok(())
         }
         Command::L1 => l1::run(args),
+        Command::L2 => l2::run(args),
+        Command::Faults => faults::run(args),
         Command::HitRatio => hit_ratio::run(args),
         Command::Weigh => l1::weigh(args),
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::bound::{Bound, Outcome};
 use crate::ratio::Ratio;
 use crate::series::{self, Series};
 
@@ -76,6 +77,8 @@ pub(crate) struct Verdict {
     high: f64,
     at_most: f64,
     met: bool,
+    #[serde(skip)]
+    outcome: Outcome,
 }
 
 /// Of every bar whose series were measured.
@@ -93,6 +96,7 @@ impl Bar {
             }
             None => Ratio::of(ours.iter().map(|sample| (*sample, 1.0))),
         };
+        let outcome = Bound::AtMost(self.at_most).judge(&ratio);
         Some(Verdict {
             work: self.work,
             threads: self.threads,
@@ -102,7 +106,8 @@ impl Bar {
             low: ratio.low,
             high: ratio.high,
             at_most: self.at_most,
-            met: ratio.median <= self.at_most,
+            met: outcome.met,
+            outcome,
         })
     }
 }
@@ -117,12 +122,7 @@ impl fmt::Display for Verdict {
             (Some(peer), _) => write!(f, "{work} {threads}T: {ratio:.2} x {peer} ({low:.2}..{high:.2}), bar {at_most:.2}")?,
             (None, _) => write!(f, "{work}: {ratio:.1} bytes per entry, bar {at_most:.0}")?,
         }
-        f.write_str(if self.met { ": met" } else { ": missed" })?;
-        if self.low <= *at_most && *at_most < self.high {
-            // The other outcome is within the interval.
-            f.write_str(", but not for certain")?;
-        }
-        Ok(())
+        write!(f, ": {}", self.outcome)
     }
 }
 

@@ -1,0 +1,101 @@
+//! What callers of the Redis tier may see at worst.
+
+use super::OURS;
+use super::fault::Fault;
+use super::roster::TIMEOUT;
+use super::row::Row;
+use super::trial::Keys;
+
+/// A call may end so much later than its timeout.
+const MARGIN_MS: f64 = 10.0;
+/// From the heal to the first good call.
+const RECOVERY_MS: f64 = 300.0;
+/// From the fault to the first good call, where new connections work all the time.
+const REPLACEMENT_MS: f64 = 150.0;
+
+/// A line for each bar of each fault that we went through.
+pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
+    rows.iter().filter(|row| row.subject == OURS).flat_map(of_row).collect()
+}
+
+fn of_row(row: &Row) -> Vec<String> {
+    let slowest = TIMEOUT.as_secs_f64() * 1_000.0 + MARGIN_MS;
+    let mut lines =
+        vec![format!("slowest call {:.1} ms, at most {slowest:.0}: {}", row.slowest_ms, verdict(row.slowest_ms <= slowest))];
+    if row.keys == Keys::Others {
+        lines.push(format!("{} calls failed, bar none: {}", row.failed, verdict(row.failed == 0)));
+    } else {
+        let most = if row.fault == Fault::Dead.name() { REPLACEMENT_MS } else { RECOVERY_MS };
+        let took = row.recovery_ms.map_or_else(|| "none".into(), |took| format!("{took:.1} ms"));
+        let met = row.recovery_ms.is_some_and(|took| took <= most);
+        lines.push(format!("recovery {took}, at most {most:.0}: {}", verdict(met)));
+    }
+    let (wrong, hung) = (row.wrong, row.hung);
+    lines.push(format!("{wrong} wrong values and {hung} calls that hang, bar none: {}", verdict(wrong + hung == 0)));
+    let keys = match row.keys {
+        Keys::All => "",
+        Keys::Victims => ", keys of the dead master",
+        Keys::Others => ", keys of the others",
+    };
+    lines.iter().map(|line| format!("{}{keys}: {line}", row.fault)).collect()
+}
+
+fn verdict(met: bool) -> &'static str {
+    if met { "met" } else { "missed" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(fault: Fault, keys: Keys) -> Row {
+        Row {
+            fault: fault.name(),
+            subject: OURS,
+            keys,
+            ok: 1,
+            failed: 0,
+            slowest_ms: 60.0,
+            recovery_ms: Some(150.0),
+            last_failure_ms: 0.0,
+            wrong: 0,
+            hung: 0,
+        }
+    }
+
+    fn missed(row: Row) -> Vec<String> {
+        judge(&[row]).into_iter().filter(|line| line.ends_with("missed")).collect()
+    }
+
+    #[test]
+    fn what_is_within_all_bars_is_met() {
+        assert!(missed(row(Fault::Dead, Keys::All)).is_empty());
+        assert!(missed(row(Fault::DeadMaster, Keys::Others)).is_empty());
+    }
+
+    #[test]
+    fn each_excess_is_missed_by_its_own_line() {
+        let dead = |change: fn(&mut Row)| {
+            let mut row = row(Fault::Dead, Keys::All);
+            change(&mut row);
+            missed(row)
+        };
+        assert_eq!(dead(|row| row.slowest_ms = 60.1), ["dead-connection: slowest call 60.1 ms, at most 60: missed"]);
+        assert_eq!(dead(|row| row.recovery_ms = Some(150.1)), ["dead-connection: recovery 150.1 ms, at most 150: missed"]);
+        assert_eq!(dead(|row| row.recovery_ms = None), ["dead-connection: recovery none, at most 150: missed"]);
+        assert_eq!(dead(|row| row.wrong = 1).len(), 1);
+        assert_eq!(dead(|row| row.hung = 1).len(), 1);
+        assert!(missed(Row { recovery_ms: Some(299.0), ..row(Fault::Killed, Keys::All) }).is_empty());
+    }
+
+    #[test]
+    fn keys_of_living_masters_must_not_fail_at_all() {
+        let others = Row { failed: 1, recovery_ms: None, ..row(Fault::DeadMaster, Keys::Others) };
+        assert_eq!(missed(others), ["dead-master, keys of the others: 1 calls failed, bar none: missed"]);
+    }
+
+    #[test]
+    fn drivers_have_no_bars() {
+        assert!(judge(&[Row { subject: "redis", hung: 1, ..row(Fault::Dead, Keys::All) }]).is_empty());
+    }
+}
