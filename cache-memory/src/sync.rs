@@ -2,7 +2,7 @@
 //!
 //! `--cfg loom` and `--cfg shuttle` choose. loom tries every order of a few steps, stale reads included, on what is made by hand here: grace
 //! periods, the index, the count of writes, and a tier of a few entries. shuttle tries thousands of random orders on the whole tier. miri looks for
-//! undefined behaviour in the unit tests. `scripts/verify` runs the three in some minutes, `scripts/verify --long` all of what they can; or one alone:
+//! undefined behaviour in the unit tests. `scripts/verify` runs the three in about half an hour, `scripts/verify --long` all of what they can; or one alone:
 //!
 //! ```sh
 //! RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom cargo test --release -p cache-memory --lib models::

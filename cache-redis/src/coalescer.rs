@@ -200,6 +200,9 @@ async fn lane(queue: Arc<Queue>, mut connection: MultiplexedConnection) {
 async fn send(queue: &Queue, connection: &mut MultiplexedConnection, mut batch: Vec<Waiting>) {
     // Who has gone away in the queue need not be asked for.
     batch.retain(|waiting| !waiting.reply.is_closed());
+    if batch.is_empty() {
+        return;
+    }
     let sent = Instant::now();
     let (gets, runs): (Vec<_>, Vec<_>) = batch.into_iter().partition(|waiting| matches!(waiting.request, Request::Get(_)));
     let mget = queue.mget && gets.len() > 1;

@@ -87,8 +87,8 @@
 //! | invalidate 128 keys | 502 | 1,285 |
 //! | put | 7.8 | 110 |
 //!
-//! A round trip of a get took 35 µs at the median with one client and 57 µs with 16, which made 255,000 gets a second; an
-//! acquire 39 µs. Medians of three runs of `cargo run --release -p cache-redis --example server_cost`, beside other work, on
+//! Before calls went together, a round trip of a get took 35 µs at the median with one client and 57 µs with 16, which made 255,000 gets a second;
+//! an acquire 39 µs. Medians of three runs of `cargo run --release -p cache-redis --example server_cost`, beside other work, on
 //! 2 vCPUs of an Intel Xeon under KVM, Redis 7.0.15, loopback, 21 November 2026.
 //!
 //! [`Unavailable`]: cache_core::ErrorKind::Unavailable

@@ -128,3 +128,19 @@ async fn calls_that_wait_in_a_queue_end_in_time_when_redis_hangs() {
     redis.resume();
     common::until_back(&tier).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_whose_callers_have_all_gone_holds_nobody_up() {
+    let redis = Redis::start();
+    let tier = tier(&redis.url()).await;
+    let keys = stored(&tier, 50).await;
+    redis.pause();
+    // Two batches under way, and a queue behind them, of which nobody is left.
+    for _ in 0..4 {
+        let gone = keys.iter().map(|key| tokio::time::timeout(Duration::from_millis(50), tier.get(key)));
+        assert!(join_all(gone).await.iter().all(Result::is_err));
+    }
+    redis.resume();
+    let read = tokio::time::timeout(Duration::from_secs(5), join_all(keys.iter().map(|key| tier.get(key)))).await;
+    assert!(read.expect("the lanes go on").into_iter().all(|fetched| payload(&fetched.unwrap()).is_some()));
+}
