@@ -7,6 +7,7 @@ use cache_redis::RedisTier;
 use common::{key, store, until, until_back};
 use std::time::{Duration, Instant};
 use test_servers::RedisSentinel;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 const TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -47,6 +48,37 @@ async fn a_master_that_was_demoted_is_left_for_its_successor() {
         tier.acquire(&key, &asks).await.is_ok()
     })
     .await;
+}
+
+/// Answers whatever it is asked with an address, as a Sentinel does that has not heard of a failover.
+async fn names(port: u16) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("redis://{}", listener.local_addr().expect("it is bound"));
+    let answer = format!("*2\r\n$9\r\n127.0.0.1\r\n${}\r\n{port}\r\n", port.to_string().len());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = answer.clone();
+            tokio::spawn(async move {
+                let mut asked = [0; 1_024];
+                while stream.read(&mut asked).await.is_ok_and(|read| read > 0)
+                    && stream.write_all(answer.as_bytes()).await.is_ok()
+                {}
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn c5_a_sentinel_that_names_a_replica_is_not_believed() {
+    let group = RedisSentinel::start();
+    let master = group.master();
+    let tier =
+        RedisTier::sentinel("any", [names(group.server(1 - master).port()).await]).timeout(TIMEOUT).connect().await.unwrap();
+    let err = tier.get(&key()).await.expect_err("a replica is no master");
+    assert!(err.to_string().contains("no master"), "{err}");
+    let tier = RedisTier::sentinel("any", [names(group.server(master).port()).await]).timeout(TIMEOUT).connect().await.unwrap();
+    store(&tier, &key(), "x").await;
 }
 
 #[tokio::test]
