@@ -26,8 +26,6 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_record_bytes: usize,
-    /// A node of a cluster takes only commands whose keys share a slot.
-    pub(crate) cluster: bool,
     /// If there is any, every connection by host and port is made by it.
     pub(crate) tls: Option<Tls>,
 }
@@ -121,7 +119,7 @@ impl RedisTierBuilder {
             if !addresses.iter().all(|address| matches!(address, Address::Tcp(..))) {
                 return Err(config_error("the nodes of a Redis cluster are found by host and port"));
             }
-            Ok(Plan::new(Topology::Cluster(addresses), Config { cluster: true, ..config }, is_tls))
+            Ok(Plan::new(Topology::Cluster(addresses), config, is_tls))
         }))
     }
 
@@ -333,7 +331,6 @@ fn parse(url: &str) -> Result<Parsed> {
         timeout: DEFAULT_TIMEOUT,
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-        cluster: false,
         tls: None,
     };
     Ok(Parsed { address, config, is_tls })

@@ -2,22 +2,17 @@
 
 use crate::builder::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
-use crate::live::{Driver, Live};
+use crate::live::Live;
+use crate::multiplexer::{Guard, Many, Multiplexer};
 use crate::script::SCRIPTS;
 use crate::sentinel;
-use crate::server_time::ServerTime;
 use crate::tls::{Tls, late_refusal};
 use cache_core::{Error, ErrorKind};
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, Value, from_redis_value};
+use redis::{Pipeline, RedisError, Value, from_redis_value};
 use std::io;
-use std::time::Instant;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-/// Calls that may wait in the driver for the socket; more wait outside, by their own timeout.
-const PIPELINE: usize = 1_024;
 /// What `CLIENT LIST` shows for our connections.
 const CLIENT_NAME: &str = "cachestack";
 
@@ -34,14 +29,14 @@ pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, E
             #[cfg(unix)]
             Address::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(unreachable)?;
-                log_in(config, open(stream).await?).await
+                log_in(config, Multiplexer::open(stream)).await
             }
             Address::Sentinel(sentinels) => {
                 let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
-                let (live, driver) = log_in(config, reach(config.tls.as_ref(), &host, port).await?).await?;
+                let (live, task) = log_in(config, reach(config.tls.as_ref(), &host, port).await?).await?;
                 // Sentinels may be behind the times.
-                sentinel::check_role(live.connection()).await?;
-                Ok((live, driver))
+                sentinel::check_role(&live.multiplexer).await?;
+                Ok((live, task))
             }
         }
     };
@@ -51,8 +46,8 @@ pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, E
     tokio::time::timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
 }
 
-/// The driver's handle, and the task that keeps it going.
-type Opened = (MultiplexedConnection, JoinHandle<()>);
+/// A connection, and the task that keeps it going.
+type Opened = (Multiplexer, JoinHandle<()>);
 
 /// A connection without a login, by TLS if that is given: nothing is sent in plain then, whatever the server says.
 ///
@@ -63,32 +58,25 @@ pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16) -> Result<Op
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
     match tls {
-        None => open(stream).await,
-        Some(tls) => open(tls.connect(host, stream).await?).await,
+        None => Ok(Multiplexer::open(stream)),
+        Some(tls) => Ok(Multiplexer::open(tls.connect(host, stream).await?)),
     }
 }
 
-async fn open<S>(stream: S) -> Result<Opened, Error>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    // The driver would hide why AUTH failed, so it is told no password and sends nothing. It is given no timeout either:
-    // each call brings its own.
-    let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
-    let driver = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(PIPELINE);
-    let opened = MultiplexedConnection::new_with_config(&settings, stream, driver).await;
-    let (connection, driver) = opened.map_err(|err| from_driver(&err))?;
-    Ok((connection, tokio::spawn(driver)))
+async fn log_in(config: &Config, (multiplexer, task): Opened) -> Result<Dialed, Error> {
+    let guard = Guard(task.abort_handle());
+    handshake(config, &multiplexer).await?;
+    Ok((Live::new(multiplexer, guard), task))
 }
 
-async fn log_in(config: &Config, (connection, task): Opened) -> Result<Dialed, Error> {
-    let driver = Driver(task.abort_handle());
-    let time = handshake(config, connection.clone()).await?;
-    Ok((Live::new(connection, !config.cluster, time, driver), task))
+/// Sends commands over a connection that is not in use yet; the dial keeps the time. A refusal of our certificate is told from other ends.
+pub(crate) async fn ask(multiplexer: &Multiplexer, commands: &Pipeline) -> Result<Many, Error> {
+    let many = multiplexer.send_all(commands).await;
+    many.map_err(|err| multiplexer.cause().as_ref().and_then(late_refusal).unwrap_or(err))
 }
 
 /// Everything in one round trip. Servers answer in order, and go on after an error.
-async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Result<ServerTime, Error> {
+async fn handshake(config: &Config, multiplexer: &Multiplexer) -> Result<(), Error> {
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &config.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
@@ -101,9 +89,8 @@ async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Re
     for script in SCRIPTS.all() {
         pipeline.add_command(script.load());
     }
-    let sent = Instant::now();
-    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| broken(&err))?;
-    let mut replies = replies.into_iter().map(Value::extract_error);
+    let Many { replies, sent } = ask(multiplexer, &pipeline).await?;
+    let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
 
     if config.login.is_some() {
@@ -119,12 +106,8 @@ async fn handshake(config: &Config, mut connection: MultiplexedConnection) -> Re
     for _ in SCRIPTS.all() {
         next().map_err(|err| from_driver(&err))?;
     }
-    Ok(ServerTime::new(sent, seconds * 1_000_000 + micros))
-}
-
-/// Why the first commands on a connection have no replies.
-pub(crate) fn broken(err: &RedisError) -> Error {
-    late_refusal(err).unwrap_or_else(|| from_driver(err))
+    multiplexer.vitals().observe(sent, seconds * 1_000_000 + micros);
+    Ok(())
 }
 
 /// AUTH's errors: `WRONGPASS`, and plain `ERR` when the server knows no password. A full or loading server says so here too.

@@ -99,11 +99,11 @@
 
 mod builder;
 mod cluster;
-mod coalescer;
 mod dial;
 mod error;
 mod link;
 mod live;
+mod multiplexer;
 mod node;
 mod nodes;
 mod ops;
@@ -117,6 +117,7 @@ mod tls;
 #[path = "no_tls.rs"]
 mod tls;
 mod verbs;
+mod vitals;
 
 pub use builder::RedisTierBuilder;
 pub use ops::{Health, KeyPrefix, NodeHealth, Remaining, Role, ServerInfo, Swept};

@@ -2,7 +2,8 @@
 
 use crate::builder::{Address, Config};
 use crate::dial::dial;
-use crate::live::{Live, Loss};
+use crate::live::Live;
+use crate::vitals::Loss;
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ pub(crate) async fn supervise(link: Arc<Link>) {
     let mut outage: Option<Outage> = None;
     loop {
         let wait = match dial(&link.config, &link.address).await {
-            Ok((live, driver)) => {
+            Ok((live, task)) => {
                 if let Some(outage) = outage.take() {
                     info!(outage_ms = outage.ms(), "the connection to Redis is back");
                 } else {
@@ -84,7 +85,7 @@ pub(crate) async fn supervise(link: Arc<Link>) {
                 }
                 let (live, since) = (Arc::new(live), Instant::now());
                 link.publish(State::Up(live.clone()));
-                let loss = watch(&live, driver, link.config.timeout).await;
+                let loss = watch(&live, task, link.config.timeout).await;
                 link.publish(State::Down(Error::new(ErrorKind::Unavailable, "there is no connection to Redis")));
                 warn!(reason = loss.reason(), "the connection to Redis is lost");
                 outage = Some(Outage::new(ErrorKind::Unavailable));
@@ -111,12 +112,12 @@ pub(crate) async fn supervise(link: Arc<Link>) {
 }
 
 /// Watches a connection until it is of no more use.
-async fn watch(live: &Live, mut driver: JoinHandle<()>, timeout: Duration) -> Loss {
+async fn watch(live: &Live, mut task: JoinHandle<()>, timeout: Duration) -> Loss {
     let mut pause = PROBE_EVERY;
     loop {
         tokio::select! {
-            _ = &mut driver => return Loss::Closed,
-            loss = live.doubted() => return loss,
+            _ = &mut task => return Loss::Closed,
+            loss = live.vitals().doubted() => return loss,
             () = sleep(pause) => {
                 // After a silent probe the next follows at once, so that an idle dead connection is replaced soon as well.
                 pause = if live.probe(timeout).await { PROBE_EVERY } else { Duration::ZERO };

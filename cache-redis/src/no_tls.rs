@@ -29,6 +29,6 @@ impl Trust {
     }
 }
 
-pub(crate) fn late_refusal(_: &redis::RedisError) -> Option<Error> {
+pub(crate) fn late_refusal(_: &std::io::Error) -> Option<Error> {
     None
 }

@@ -1,17 +1,19 @@
 //! One Redis node: it finds its connection for each call, bounds the call, and accounts for how it ended.
 
 use crate::builder::{Address, Config};
-use crate::coalescer::{Reply, Request};
-use crate::error::{config_error, from_driver, is_read_only};
+use crate::error::config_error;
 use crate::link::{Link, State, supervise};
 use crate::live::Live;
+use crate::multiplexer::{Request, Underway, late};
+use crate::vitals::Vitals;
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
 use redis::{Pipeline, RedisResult, Value};
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 /// A node. Its supervisor starts with its first call and ends with it.
 pub(crate) struct Node {
@@ -26,28 +28,37 @@ enum Supervisor {
     Closed,
 }
 
-/// A reply, the connection it came over, and when its command was sent.
+/// A reply, and what it says of the server's time.
 pub(crate) struct Called<T> {
     pub(crate) reply: T,
-    live: Arc<Live>,
-    sent: Instant,
+    now: u64,
+    /// Where to note the server's time, and when the call was sent.
+    measured: Option<(Arc<Vitals>, Instant)>,
 }
 
 impl<T> Called<T> {
-    /// The server's time when the call was sent, as late as it may have been.
+    /// The server's time in ms when the call was sent, as late as it may have been.
     pub(crate) fn now(&self) -> u64 {
-        self.live.latest_ms(self.sent.into_std())
+        self.now
     }
 
     /// Takes in the server's time, in microseconds, that the reply tells.
     pub(crate) fn observe(&self, server_us: i64) {
-        self.live.observe(self.sent.into_std(), server_us);
+        if let Some((vitals, sent)) = &self.measured {
+            vitals.observe(*sent, server_us);
+        }
     }
 
     pub(crate) fn map<U>(self, read: impl FnOnce(T) -> Result<U>) -> Result<Called<U>> {
-        let Self { reply, live, sent } = self;
-        Ok(Called { reply: read(reply)?, live, sent })
+        let Self { reply, now, measured } = self;
+        Ok(Called { reply: read(reply)?, now, measured })
     }
+}
+
+/// The reply to a call under way. Safe to cancel.
+pub(crate) async fn called(underway: Underway) -> Result<Called<RedisResult<Value>>> {
+    let (reply, vitals) = underway.reply().await?;
+    Ok(Called { reply: reply.value, now: reply.now, measured: vitals.map(|vitals| (vitals, reply.sent)) })
 }
 
 impl Node {
@@ -70,58 +81,38 @@ impl Node {
         }
     }
 
-    /// Sends a command, together with those of other calls where there are many. An error that the server answered with is a reply.
-    pub(crate) async fn send(&self, deadline: Instant, request: Request) -> Result<Called<RedisResult<Value>>> {
-        let live = self.live(deadline).await?;
-        let Ok(reply) = timeout_at(deadline, live.send(request)).await else {
-            live.timed_out();
-            return Err(late());
-        };
-        let Some(Reply { value, sent }) = reply else {
-            // The supervisor sees it by itself, unless the runtime that it ran on has ended.
-            self.start()?;
-            return Err(Error::new(ErrorKind::Unavailable, "the connection to Redis was lost"));
-        };
-        if let Err(err) = &value {
-            self.accept(&live, err)?;
+    /// Sends a command if there is a connection. Never waits.
+    pub(crate) fn begin(&self, deadline: Instant, request: Request<'_>) -> Option<Result<Underway>> {
+        match &**self.link.state() {
+            State::Up(live) => Some(live.multiplexer.send(deadline, request)),
+            _ => None,
         }
-        live.answered();
-        Ok(Called { reply: value, live, sent })
+    }
+
+    /// Sends a command, together with those of other calls. An error that the server answered with is a reply.
+    pub(crate) async fn send(&self, deadline: Instant, request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
+        let underway = self.live(deadline).await?.multiplexer.send(deadline, request);
+        let called = async { called(underway?).await };
+        called.await.inspect_err(|_| self.revive())
     }
 
     /// Sends commands in one write, by themselves. Replies in their order; errors that the server answered with are replies.
     pub(crate) async fn send_all(&self, deadline: Instant, commands: &Pipeline) -> Result<Called<Vec<RedisResult<Value>>>> {
         let live = self.live(deadline).await?;
-        let sent = Instant::now();
-        let mut connection = live.connection();
-        let Ok(replies) = timeout_at(deadline, connection.send_packed_commands(commands, 0, commands.len())).await else {
-            live.timed_out();
-            return Err(late());
-        };
-        let replies = match replies {
-            Ok(replies) => replies.into_iter().map(Value::extract_error).collect::<Vec<_>>(),
-            Err(err) => {
-                self.accept(&live, &err)?;
-                return Err(from_driver(&err));
-            }
-        };
-        for err in replies.iter().filter_map(|reply| reply.as_ref().err()) {
-            self.accept(&live, err)?;
-        }
-        live.answered();
-        Ok(Called { reply: replies, live, sent })
+        let vitals = live.vitals();
+        let many = timeout_at(deadline.into(), live.multiplexer.send_all(commands)).await;
+        let many = many.unwrap_or_else(|_| {
+            vitals.timed_out();
+            Err(late())
+        });
+        let many = many.inspect_err(|_| self.revive())?;
+        Ok(Called { reply: many.replies, now: vitals.latest_ms(many.sent), measured: Some((vitals.clone(), many.sent)) })
     }
 
-    /// Takes an error as a reply, unless it is the connection's.
-    fn accept(&self, live: &Live, err: &redis::RedisError) -> Result<()> {
-        if err.is_connection_dropped() {
-            self.start()?;
-            return Err(from_driver(err));
-        }
-        if is_read_only(err) {
-            live.read_only();
-        }
-        Ok(())
+    /// After a failed call: the supervisor sees by itself what is wrong, unless the runtime that it ran on has ended.
+    pub(crate) fn revive(&self) {
+        // Refused only once it is closed.
+        let _ = self.start();
     }
 
     /// The connection: at once if there is one or none, else when the first dial has ended.
@@ -130,7 +121,8 @@ impl Node {
             return Ok(live.clone());
         }
         self.start()?;
-        timeout_at(deadline, self.link.settled()).await.map_err(|_| late())?;
+        let settled = timeout_at(deadline.into(), self.link.settled()).await;
+        settled.map_err(|_| late())?;
         match &**self.link.state() {
             State::Up(live) => Ok(live.clone()),
             State::Down(err) => Err(err.clone()),
@@ -172,10 +164,6 @@ impl Drop for Node {
             task.abort();
         }
     }
-}
-
-fn late() -> Error {
-    Error::new(ErrorKind::Timeout, "Redis did not answer in time")
 }
 
 fn closed() -> Error {

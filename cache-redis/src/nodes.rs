@@ -1,12 +1,12 @@
 //! The nodes behind a tier, and which of them has a key.
 
 use crate::cluster::{Cluster, slot_of};
-use crate::coalescer::Request;
-use crate::node::{Called, Node};
+use crate::multiplexer::Request;
+use crate::node::{Called, Node, called};
 use cache_core::Result;
 use redis::{RedisResult, Value};
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Instant;
 
 pub(crate) enum Nodes {
     /// One node, or the master that Sentinels name.
@@ -33,11 +33,38 @@ impl Nodes {
     }
 
     /// Sends a command to the node that has the key. An error that the server answered with is a reply.
-    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request) -> Result<Called<RedisResult<Value>>> {
-        match self {
-            Self::One(node) => node.send(deadline, request).await,
-            Self::Cluster(cluster) => cluster.send(deadline, key, request).await,
-        }
+    ///
+    /// Almost always there is a connection and nothing to follow: that way is short, for its future is part of each call's. The rest is boxed.
+    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
+        let underway = match self {
+            Self::One(node) => node.begin(deadline, request),
+            Self::Cluster(cluster) => cluster.begin(deadline, key, request),
+        };
+        let first = match underway {
+            None => None,
+            Some(underway) => {
+                let outcome = match underway {
+                    Ok(underway) => called(underway).await,
+                    Err(err) => Err(err),
+                };
+                match (self, outcome) {
+                    (Self::One(_), Ok(called)) => return Ok(called),
+                    (Self::Cluster(_), Ok(called)) if called.reply.is_ok() => return Ok(called),
+                    (Self::One(node), Err(err)) => {
+                        node.revive();
+                        return Err(err);
+                    }
+                    (Self::Cluster(_), outcome) => Some(outcome),
+                }
+            }
+        };
+        Box::pin(async move {
+            match self {
+                Self::One(node) => node.send(deadline, request).await,
+                Self::Cluster(cluster) => cluster.send(deadline, key, request, first).await,
+            }
+        })
+        .await
     }
 
     /// Splits keys into lots that one command can name, of so many at most, by their places in the list: in a cluster, those of one slot.

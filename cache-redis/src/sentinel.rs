@@ -1,12 +1,11 @@
 //! Finding the master by Redis Sentinel.
 
 use crate::builder::{Login, Sentinels};
-use crate::dial::{broken, reach, wrong_password};
+use crate::dial::{ask as send, reach, wrong_password};
 use crate::error::from_driver;
-use crate::live::Driver;
+use crate::multiplexer::{Guard, Multiplexer};
 use crate::tls::Tls;
 use cache_core::{Error, ErrorKind};
-use redis::aio::MultiplexedConnection;
 use redis::{Value, from_redis_value};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -31,15 +30,14 @@ pub(crate) async fn master(tls: Option<&Tls>, sentinels: &Sentinels) -> Result<(
 }
 
 async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
-    let (mut connection, task) = reach(tls, host, port).await?;
-    let _driver = Driver(task.abort_handle());
+    let (multiplexer, task) = reach(tls, host, port).await?;
+    let _guard = Guard(task.abort_handle());
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &sentinels.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
     }
     pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinels.master);
-    let replies = connection.send_packed_commands(&pipeline, 0, pipeline.len()).await.map_err(|err| broken(&err))?;
-    let mut replies = replies.into_iter().map(Value::extract_error);
+    let mut replies = send(&multiplexer, &pipeline).await?.replies.into_iter();
     if sentinels.login.is_some() {
         replies.next().unwrap_or(Ok(Value::Nil)).map_err(|err| wrong_password(&err))?;
     }
@@ -49,8 +47,11 @@ async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) ->
 }
 
 /// Makes sure that the server is a master: after a failover a Sentinel may still name the old one.
-pub(crate) async fn check_role(mut connection: MultiplexedConnection) -> Result<(), Error> {
-    let role = redis::cmd("ROLE").query_async::<Vec<Value>>(&mut connection).await.map_err(|err| from_driver(&err))?;
+pub(crate) async fn check_role(multiplexer: &Multiplexer) -> Result<(), Error> {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("ROLE");
+    let role = send(multiplexer, &pipeline).await?.replies.pop().unwrap_or(Ok(Value::Nil));
+    let role = role.and_then(|role| Ok(from_redis_value::<Vec<Value>>(role)?)).map_err(|err| from_driver(&err))?;
     match role.into_iter().next().and_then(|role| from_redis_value::<String>(role).ok()).as_deref() {
         Some("master") => Ok(()),
         _ => Err(Error::new(ErrorKind::Unavailable, "the server that a Redis Sentinel named is no master")),

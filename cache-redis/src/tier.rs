@@ -1,8 +1,8 @@
 //! The tier's handle: it finds the node for each call, and says how it ended.
 
 use crate::builder::{Config, RedisTierBuilder};
-use crate::coalescer::Request;
 use crate::error::{from_driver, is_no_script};
+use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::script::{Answer, Script};
@@ -12,7 +12,7 @@ use cache_core::{Error, Result};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use std::fmt;
 use std::sync::Arc;
-use tokio::time::Instant;
+use std::time::Instant;
 use tracing::debug;
 
 /// How often a call brings its script along: once is enough, unless somebody flushes between that and the call.
@@ -119,7 +119,7 @@ impl RedisTier {
         verb: &'static str,
         deadline: Instant,
         key: &[u8],
-        request: Request,
+        request: Request<'_>,
     ) -> Result<Called<T>> {
         let called = self.shared.nodes.send(deadline, key, request).await;
         called.and_then(|called| called.map(read)).inspect_err(|err| failed(verb, err))
@@ -132,18 +132,17 @@ impl RedisTier {
         deadline: Instant,
         key: &[u8],
         script: &Script,
-        call: Cmd,
+        call: &Cmd,
     ) -> Result<(Bytes, Bytes)> {
         let run = async {
-            let call = Arc::new(call);
-            let mut called = self.shared.nodes.send(deadline, key, Request::Run(call.clone())).await?;
+            let mut called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
             for _ in 0..MOST_LOADS {
                 if !called.reply.as_ref().is_err_and(is_no_script) {
                     break;
                 }
                 // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
-                self.shared.nodes.send(deadline, key, Request::Run(Arc::new(script.load()))).await?;
-                called = self.shared.nodes.send(deadline, key, Request::Run(call.clone())).await?;
+                self.shared.nodes.send(deadline, key, Request::Run(&script.load())).await?;
+                called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
             }
             let called = called.map(read::<Answer>)?;
             called.observe(called.reply.0);

@@ -2,7 +2,6 @@
 
 use crate::error::config_error;
 use cache_core::{Error, ErrorKind};
-use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -94,11 +93,9 @@ fn platform_roots() -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// What the driver's error is about, if that is TLS: by TLS 1.3 a server says only after the handshake that it does not like our certificate.
-pub(crate) fn late_refusal(err: &redis::RedisError) -> Option<Error> {
-    // As the driver keeps what is not its own. If it changes that, the error is an unknown one, and no more.
-    let cause = err.source()?.downcast_ref::<Arc<dyn StdError + Send + Sync>>()?;
-    cause.downcast_ref().and_then(tls_error).map(refusal)
+/// What ended a connection, if that is TLS: by TLS 1.3 a server says only after the handshake that it does not like our certificate.
+pub(crate) fn late_refusal(cause: &io::Error) -> Option<Error> {
+    tls_error(cause).map(refusal)
 }
 
 fn tls_error(err: &io::Error) -> Option<&TlsError> {
@@ -134,18 +131,17 @@ fn refusal(err: &TlsError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use redis::RedisError;
 
     fn late(err: TlsError) -> Option<Error> {
-        late_refusal(&RedisError::from(io::Error::new(io::ErrorKind::InvalidData, err)))
+        late_refusal(&io::Error::new(io::ErrorKind::InvalidData, err))
     }
 
     #[test]
-    fn a_refusal_of_our_certificate_is_known_from_within_the_driver_s_error() {
+    fn a_refusal_of_our_certificate_is_known_from_what_ended_the_connection() {
         let err = late(TlsError::AlertReceived(AlertDescription::CertificateRequired)).expect("an error of TLS");
         assert_eq!(err.kind(), ErrorKind::Config);
         assert!(err.to_string().contains("CertificateRequired"), "{err}");
-        assert!(late_refusal(&RedisError::from(io::Error::from(io::ErrorKind::ConnectionReset))).is_none());
+        assert!(late_refusal(&io::ErrorKind::ConnectionReset.into()).is_none());
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! The verbs of [`RemoteTier`], as commands and scripts.
 
-use crate::coalescer::Request;
+use crate::error::{from_driver, is_wrong_type};
+use crate::multiplexer::Request;
 use crate::script::SCRIPTS;
-use crate::tier::RedisTier;
+use crate::tier::{RedisTier, failed};
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, millis};
@@ -11,10 +12,9 @@ use cache_core::{
     RemoteKey, RemoteTier, Result, Token,
 };
 use futures_util::future::{join_all, try_join_all};
-use redis::Cmd;
-use std::sync::Arc;
+use redis::{Cmd, Value};
 use std::time::Duration;
-use tokio::time::Instant;
+use std::time::Instant;
 
 /// Keys of one MGET. A longer list goes in several.
 const READ_BATCH: usize = 1_024;
@@ -43,7 +43,7 @@ impl RemoteTier for RedisTier {
             for key in keys {
                 cmd.arg(key.as_bytes());
             }
-            let called = self.send::<Vec<Option<Bytes>>>("get_many", deadline, &[], Request::Run(Arc::new(cmd))).await?;
+            let called = self.send::<Vec<Option<Bytes>>>("get_many", deadline, &[], Request::Run(&cmd)).await?;
             let now = called.now();
             if called.reply.len() != keys.len() {
                 return Err(not_understood());
@@ -62,7 +62,7 @@ impl RemoteTier for RedisTier {
         let mut call = SCRIPTS.acquire.call(1);
         call.arg(key.as_bytes()).arg(acquire.token.as_bytes()).arg(claim);
         call.arg(millis(acquire.lease)).arg(millis(acquire.retain)).arg(lease_body(key, acquire));
-        let (word, detail) = self.run("acquire", self.deadline(), key.as_bytes(), &SCRIPTS.acquire, call).await?;
+        let (word, detail) = self.run("acquire", self.deadline(), key.as_bytes(), &SCRIPTS.acquire, &call).await?;
         match &*word {
             b"granted" => {
                 let floor = detail.as_ref().try_into().map_err(|_| not_understood())?;
@@ -83,7 +83,7 @@ impl RemoteTier for RedisTier {
         self.check_size(&fill.body)?;
         let mut call = SCRIPTS.fill.call(1);
         value_args(call.arg(key.as_bytes()), fill.token, fill.version, fill.age, &fill.body);
-        let (word, _) = self.run("fill", self.deadline(), key.as_bytes(), &SCRIPTS.fill, call).await?;
+        let (word, _) = self.run("fill", self.deadline(), key.as_bytes(), &SCRIPTS.fill, &call).await?;
         match &*word {
             b"stored" => Ok(Filled::Stored),
             b"lost" => Ok(Filled::LeaseLost),
@@ -95,7 +95,7 @@ impl RemoteTier for RedisTier {
     async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool> {
         let mut call = SCRIPTS.release.call(1);
         call.arg(key.as_bytes()).arg(token.as_bytes());
-        let (word, _) = self.run("release", self.deadline(), key.as_bytes(), &SCRIPTS.release, call).await?;
+        let (word, _) = self.run("release", self.deadline(), key.as_bytes(), &SCRIPTS.release, &call).await?;
         Ok(&*word == b"released")
     }
 
@@ -150,7 +150,7 @@ impl RemoteTier for RedisTier {
         let mut call = SCRIPTS.put.call(1);
         value_args(call.arg(key.as_bytes()), put.token, put.version, put.age, &put.body);
         call.arg(millis(retain));
-        let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, call).await?;
+        let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, &call).await?;
         match &*word {
             b"stored" => Ok(PutOutcome::Stored),
             b"old" => Ok(PutOutcome::NotNewer),
@@ -175,9 +175,20 @@ impl RemoteTier for RedisTier {
 
 impl RedisTier {
     async fn fetch(&self, verb: &'static str, deadline: Instant, key: &RemoteKey) -> Result<Fetched> {
-        let called = self.send::<Option<Bytes>>(verb, deadline, key.as_bytes(), Request::Get(key.clone())).await?;
-        let now = called.now();
-        Ok(Fetched { record: called.reply.map(|record| self.bounded(record)), now })
+        let called = self.nodes().send(deadline, key.as_bytes(), Request::Get(key.as_bytes())).await;
+        let fetched = called.and_then(|called| {
+            let now = called.now();
+            let record = match called.reply {
+                Ok(Value::Nil) => None,
+                Ok(Value::BulkString(record)) => Some(self.bounded(record.into())),
+                // A list, say, is as foreign as any foreign string.
+                Err(err) if is_wrong_type(&err) => Some(Bytes::new()),
+                Err(err) => return Err(from_driver(&err)),
+                Ok(_) => return Err(not_understood()),
+            };
+            Ok(Fetched { record, now })
+        });
+        fetched.inspect_err(|err| failed(verb, err))
     }
 
     /// Invalidates keys that one command can name, each with its echo and version. A letter for each.
@@ -197,7 +208,7 @@ impl RedisTier {
         for (_, wanted) in &keys {
             call.arg(wanted);
         }
-        let (_, letters) = self.run(verb, deadline, first, &SCRIPTS.invalidate, call).await?;
+        let (_, letters) = self.run(verb, deadline, first, &SCRIPTS.invalidate, &call).await?;
         if letters.len() == keys.len() { Ok(letters) } else { Err(not_understood()) }
     }
 

@@ -8,11 +8,11 @@ use futures_util::future::join_all;
 use std::time::Duration;
 use test_servers::Redis;
 
-/// How often Redis ran a command.
-async fn ran(raw: &Raw, command: &str) -> u64 {
-    let stats: String = raw.run(&["INFO", "commandstats"]).await;
-    let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
-    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+/// How often Redis has read from its connections.
+async fn reads(raw: &Raw) -> u64 {
+    let stats: String = raw.run(&["INFO", "stats"]).await;
+    let reads = stats.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    reads.expect("a figure of Redis 7").parse().unwrap()
 }
 
 fn payload(fetched: &Fetched) -> Option<bytes::Bytes> {
@@ -28,30 +28,20 @@ async fn stored(tier: &cache_redis::RedisTier, count: u64) -> Vec<RemoteKey> {
     keys
 }
 
-// On one thread: on two, how many calls come while one batch is under way is up to the machine.
+// On one thread: on two, how many calls come while one write is under way is up to the machine.
 #[tokio::test]
-async fn gets_at_the_same_time_are_few_commands_and_each_gets_its_own_value() {
+async fn gets_at_the_same_time_are_few_writes_and_each_gets_its_own_value() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let keys = stored(&tier, 400).await;
-    let before = ran(&raw, "get").await + ran(&raw, "mget").await;
+    let before = reads(&raw).await;
     let read = join_all(keys.iter().map(|key| tier.get(key))).await;
     for (id, fetched) in read.into_iter().enumerate() {
         assert_eq!(payload(&fetched.unwrap()), Some(format!("value {id}").into()));
     }
-    let commands = ran(&raw, "get").await + ran(&raw, "mget").await - before;
-    assert!(commands <= 20, "{commands} commands for 400 gets");
-}
-
-#[tokio::test]
-async fn a_call_alone_is_sent_as_it_is() {
-    let redis = Redis::start();
-    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
-    let keys = stored(&tier, 20).await;
-    for key in &keys {
-        tier.get(key).await.unwrap();
-    }
-    assert_eq!((ran(&raw, "get").await, ran(&raw, "mget").await), (20, 0));
+    // Redis reads 16 KiB at a time; INFO itself is a read, and so may be a probe.
+    let reads = reads(&raw).await - before;
+    assert!(reads <= 20, "{reads} reads for 400 gets");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,12 +126,14 @@ async fn a_queue_whose_callers_have_all_gone_holds_nobody_up() {
     let tier = tier(&redis.url()).await;
     let keys = stored(&tier, 50).await;
     redis.pause();
-    // Two batches under way, and a queue behind them, of which nobody is left.
+    // Commands under way, and some behind them, of which nobody is left.
     for _ in 0..4 {
         let gone = keys.iter().map(|key| tokio::time::timeout(Duration::from_millis(50), tier.get(key)));
         assert!(join_all(gone).await.iter().all(Result::is_err));
     }
     redis.resume();
     let read = tokio::time::timeout(Duration::from_secs(5), join_all(keys.iter().map(|key| tier.get(key)))).await;
-    assert!(read.expect("the lanes go on").into_iter().all(|fetched| payload(&fetched.unwrap()).is_some()));
+    assert!(
+        read.expect("the connection goes on, or the next does").into_iter().all(|fetched| payload(&fetched.unwrap()).is_some())
+    );
 }

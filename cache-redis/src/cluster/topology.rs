@@ -3,7 +3,7 @@
 use super::redirect::Redirect;
 use super::slots::{Endpoint, SlotMap, slot_of};
 use crate::builder::{Address, Config};
-use crate::coalescer::Request;
+use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind, Result};
@@ -11,11 +11,11 @@ use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, RedisResult, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{sleep, timeout, timeout_at};
 use tracing::{debug, info, warn};
 
 /// A command follows so many redirects: in a resharding there are two, MOVED and then ASK.
@@ -108,18 +108,35 @@ impl Cluster {
         view.map.masters().filter_map(|master| view.nodes.get(master).cloned()).collect()
     }
 
-    /// Sends a command to the node that has the key's slot, and to where that one points. An error that the server answered with is a reply.
-    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request) -> Result<Called<RedisResult<Value>>> {
+    /// Sends a command to the node that has the key's slot, if there is a connection. Never waits.
+    pub(crate) fn begin(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Option<Result<Underway>> {
+        let view = self.shared.view.load();
+        view.nodes.get(view.map.master(slot_of(key))?)?.begin(deadline, request)
+    }
+
+    /// Sends a command to the node that has the key's slot, and to where that one points. An error that the server answered with is a reply. `first` is
+    /// how it went when it was [begun](Self::begin) before.
+    pub(crate) async fn send(
+        &self,
+        deadline: Instant,
+        key: &[u8],
+        request: Request<'_>,
+        mut first: Option<Result<Called<RedisResult<Value>>>>,
+    ) -> Result<Called<RedisResult<Value>>> {
         let slot = slot_of(key);
         let mut asking: Option<Endpoint> = None;
         for _ in 0..MOST_HOPS {
             let (at, called) = if let Some(at) = asking.take() {
                 let node = self.shared.node(&at);
-                (at, ask(&node, deadline, &request).await?)
+                (at, ask(&node, deadline, request).await?)
             } else {
                 let (at, node) = self.owner(deadline, slot).await?;
+                let called = match first.take() {
+                    Some(called) => called.inspect_err(|_| node.revive()),
+                    None => node.send(deadline, request).await,
+                };
                 // A node that is away may have been replaced.
-                (at, node.send(deadline, request.clone()).await.inspect_err(|_| self.shared.doubt.notify_one())?)
+                (at, called.inspect_err(|_| self.shared.doubt.notify_one())?)
             };
             let Err(err) = &called.reply else { return Ok(called) };
             match Redirect::parse(err, &at) {
@@ -127,7 +144,7 @@ impl Cluster {
                 Some(Redirect::Ask { to }) => asking = Some(to),
                 Some(Redirect::TryAgain) => {
                     let wait = sleep(TRY_AGAIN);
-                    timeout_at(deadline, wait).await.map_err(|_| moving())?;
+                    timeout_at(deadline.into(), wait).await.map_err(|_| moving())?;
                 }
                 Some(Redirect::Down) => {
                     self.shared.doubt.notify_one();
@@ -146,7 +163,7 @@ impl Cluster {
         }
         self.start()?;
         let mut first = self.shared.first.subscribe();
-        let ended = timeout_at(deadline, first.wait_for(Option::is_some)).await;
+        let ended = timeout_at(deadline.into(), first.wait_for(Option::is_some)).await;
         let ended = ended.map_err(|_| Error::new(ErrorKind::Timeout, "no node of the Redis cluster answered in time"))?;
         if let Some(owner) = self.shared.view.load().owner(slot) {
             return Ok(owner);
@@ -265,10 +282,10 @@ impl Shared {
 
 /// Asks one node.
 async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> {
-    let mut cmd = redis::cmd("CLUSTER");
-    cmd.arg("SLOTS");
-    let called = node.send(Instant::now() + within, Request::Run(Arc::new(cmd))).await?;
-    let reply = called.reply.map_err(|err| match err.code() {
+    let mut commands = Pipeline::with_capacity(1);
+    commands.cmd("CLUSTER").arg("SLOTS");
+    let reply = node.send_all(Instant::now() + within, &commands).await?.reply.pop().unwrap_or(Ok(Value::Nil));
+    let reply = reply.map_err(|err| match err.code() {
         Some("ERR") => crate::error::config_error("this Redis is not a cluster: cluster support is disabled"),
         _ => crate::error::from_driver(&err),
     })?;
@@ -277,13 +294,13 @@ async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> 
 }
 
 /// Sends a command to a node that takes a slot over, and has not all of it yet.
-async fn ask(node: &Node, deadline: Instant, request: &Request) -> Result<Called<RedisResult<Value>>> {
+async fn ask(node: &Node, deadline: Instant, request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
     let mut commands = Pipeline::with_capacity(2);
     commands.add_command(redis::cmd("ASKING"));
     commands.add_command(match request {
         Request::Get(key) => {
             let mut cmd = redis::cmd("GET");
-            cmd.arg(key.as_bytes());
+            cmd.arg(key);
             cmd
         }
         Request::Run(cmd) => Cmd::clone(cmd),

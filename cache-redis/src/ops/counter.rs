@@ -1,8 +1,8 @@
 //! Counters: a kind of their own beside records, in keys that no record has.
 
 use super::foreign;
-use crate::coalescer::Request;
 use crate::error::{from_driver, is_wrong_type};
+use crate::multiplexer::Request;
 use crate::script::SCRIPTS;
 use crate::tier::{RedisTier, failed, read};
 use crate::verbs::not_understood;
@@ -10,9 +10,8 @@ use bytes::Bytes;
 use cache_core::record::millis;
 use cache_core::{Error, ErrorKind, RemoteKey, Result};
 use futures_util::future::join_all;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use std::time::Instant;
 
 /// # Counters
 ///
@@ -92,7 +91,7 @@ impl RedisTier {
         let key = counter_key(key);
         let mut call = SCRIPTS.reset.call(1);
         call.arg(&key[..]);
-        let (word, count) = self.run("reset_counter", self.deadline(), &key, &SCRIPTS.reset, call).await?;
+        let (word, count) = self.run("reset_counter", self.deadline(), &key, &SCRIPTS.reset, &call).await?;
         match &*word {
             b"counted" => parse(&count).map(Some),
             b"absent" => Ok(None),
@@ -105,7 +104,7 @@ impl RedisTier {
         let key = counter_key(key);
         let mut call = SCRIPTS.increment.call(1);
         call.arg(&key[..]).arg(by).arg(millis(ttl));
-        let (word, sum) = self.run("increment", deadline, &key, &SCRIPTS.increment, call).await?;
+        let (word, sum) = self.run("increment", deadline, &key, &SCRIPTS.increment, &call).await?;
         match &*word {
             b"counted" => parse(&sum),
             b"full" => Err(Error::new(ErrorKind::TooLarge, "the counter's sum does not fit 64 bits")),
@@ -118,7 +117,7 @@ impl RedisTier {
         let key = counter_key(key);
         let mut cmd = redis::cmd("GET");
         cmd.arg(&key[..]);
-        let called = self.nodes().send(deadline, &key, Request::Run(Arc::new(cmd))).await;
+        let called = self.nodes().send(deadline, &key, Request::Run(&cmd)).await;
         let count = called.and_then(|called| match called.reply {
             Err(err) if is_wrong_type(&err) => Err(foreign()),
             Err(err) => Err(from_driver(&err)),

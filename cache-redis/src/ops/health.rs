@@ -1,15 +1,14 @@
 //! A health probe: does each master answer, and would it take a write?
 
-use crate::coalescer::Request;
 use crate::error::is_no_script;
+use crate::multiplexer::Request;
 use crate::node::Node;
 use crate::script::SCRIPTS;
 use crate::tier::{RedisTier, failed, read};
 use cache_core::{Error, Result};
 use futures_util::future::join_all;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use std::time::Instant;
 
 /// How a tier's Redis is, at the moment it was asked.
 #[derive(Debug, Clone)]
@@ -88,11 +87,11 @@ async fn probe(node: &Node, deadline: Instant) -> NodeHealth {
 }
 
 async fn ask(node: &Node, deadline: Instant) -> Result<()> {
-    let call = Arc::new(SCRIPTS.writable.call(0));
-    let mut called = node.send(deadline, Request::Run(call.clone())).await?;
+    let call = SCRIPTS.writable.call(0);
+    let mut called = node.send(deadline, Request::Run(&call)).await?;
     if called.reply.as_ref().is_err_and(is_no_script) {
-        node.send(deadline, Request::Run(Arc::new(SCRIPTS.writable.load()))).await?;
-        called = node.send(deadline, Request::Run(call)).await?;
+        node.send(deadline, Request::Run(&SCRIPTS.writable.load())).await?;
+        called = node.send(deadline, Request::Run(&call)).await?;
     }
     read::<i64>(called.reply).map(drop)
 }

@@ -1,14 +1,13 @@
 //! What Redis says of itself: INFO, as a typed struct.
 
-use crate::coalescer::Request;
+use crate::multiplexer::Request;
 use crate::node::Node;
 use crate::tier::{RedisTier, failed, read};
 use bytes::Bytes;
 use cache_core::Result;
 use futures_util::future::join_all;
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
+use std::time::Instant;
 
 /// Texts that INFO gives are cut off here.
 const LONGEST_TEXT: usize = 64;
@@ -86,7 +85,7 @@ impl RedisTier {
 async fn info(node: &Node, deadline: Instant) -> Result<ServerInfo> {
     let mut cmd = redis::cmd("INFO");
     cmd.arg(&["server", "clients", "memory", "stats", "replication", "keyspace"]);
-    let called = node.send(deadline, Request::Run(Arc::new(cmd))).await;
+    let called = node.send(deadline, Request::Run(&cmd)).await;
     let text = called.and_then(|called| read::<Bytes>(called.reply)).inspect_err(|err| failed("server_info", err))?;
     Ok(parse(&String::from_utf8_lossy(&text)))
 }

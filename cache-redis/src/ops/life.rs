@@ -51,7 +51,7 @@ impl RedisTier {
     pub async fn remaining(&self, key: &RemoteKey) -> Result<Option<Remaining>> {
         let mut call = SCRIPTS.remaining.call(1);
         call.arg(key.as_bytes()).arg(key.echo().as_bytes());
-        let (word, lives) = self.run("remaining", self.deadline(), key.as_bytes(), &SCRIPTS.remaining, call).await?;
+        let (word, lives) = self.run("remaining", self.deadline(), key.as_bytes(), &SCRIPTS.remaining, &call).await?;
         match &*word {
             b"value" => {
                 let lives: &[u8; 18] = lives.as_ref().try_into().map_err(|_| not_understood())?;
@@ -91,7 +91,7 @@ impl RedisTier {
     pub async fn touch(&self, key: &RemoteKey, keep: Duration) -> Result<Option<Duration>> {
         let mut call = SCRIPTS.touch.call(1);
         call.arg(key.as_bytes()).arg(key.echo().as_bytes()).arg(millis(keep));
-        let (word, kept) = self.run("touch", self.deadline(), key.as_bytes(), &SCRIPTS.touch, call).await?;
+        let (word, kept) = self.run("touch", self.deadline(), key.as_bytes(), &SCRIPTS.touch, &call).await?;
         match &*word {
             b"kept" => {
                 let ms = std::str::from_utf8(&kept).ok().and_then(|ms| ms.parse().ok()).ok_or_else(not_understood)?;

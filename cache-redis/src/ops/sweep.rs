@@ -1,7 +1,7 @@
 //! Sweeps: every key of a namespace, or those that begin alike, by SCAN over every master.
 
 use super::KeyPrefix;
-use crate::coalescer::Request;
+use crate::multiplexer::Request;
 use crate::node::Node;
 use crate::tier::{RedisTier, failed, read};
 use crate::verbs::INVALIDATE_BATCH;
@@ -109,7 +109,7 @@ impl RedisTier {
         loop {
             let mut cmd = redis::cmd("SCAN");
             cmd.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(SCAN_BATCH);
-            let scanned = master.send(self.deadline(), Request::Run(Arc::new(cmd))).await;
+            let scanned = master.send(self.deadline(), Request::Run(&cmd)).await;
             let scanned = scanned.and_then(|scanned| read::<(u64, Vec<Bytes>)>(scanned.reply));
             let (next, mut keys) = scanned.inspect_err(|err| failed(sweep.verb, err))?;
             // The pattern's star also crosses colons and braces.

@@ -1,0 +1,268 @@
+//! One connection for all calls: what is asked at the same time goes out in one write, and replies are matched to calls by their order.
+//!
+//! The drivers measured stop at 0.2 to 0.45 million GETs a second over one connection, where the machine does 2.5: a call goes through a channel to
+//! the task that owns the socket, is packed there or copied, and has a timer, a channel for its reply and some ten allocations of its own. Here:
+//!
+//! - A caller packs its command into one buffer that all share, under a lock held for as long as that takes. The [task](task) takes the buffer as it
+//!   is and writes it at once. Nobody waits for a batch to fill: what one write takes is what came while the task was at work, as with Nagle's
+//!   algorithm (RFC 896), but by what this process does and not by the network's round trip.
+//! - The task keeps the time for all: calls have the same timeout and come in order, so one timer for the oldest is enough.
+//! - A GET's only allocations are the channel for its reply and the value.
+//!
+//! A caller that goes away leaves its command to run and its reply unheard. No other caller gets it: each has a channel of its own, in the order of
+//! the commands.
+
+mod replies;
+mod task;
+
+use crate::vitals::Vitals;
+use cache_core::{Error, ErrorKind};
+use parking_lot::Mutex;
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot::{self, error::RecvError};
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// Bytes that wait for the socket at most. A server that does not read is replaced long before, unless values are huge.
+const MOST_WAITING: usize = 64 << 20;
+/// How much sooner than others before it a call may have to end and still leave it to the task to see to that. Its timer need not be set anew then.
+const SLACK: Duration = Duration::from_millis(4);
+
+/// What to send.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Request<'a> {
+    /// GET of a key.
+    Get(&'a [u8]),
+    /// Any command with one reply.
+    Run(&'a Cmd),
+}
+
+impl Request<'_> {
+    fn pack(self, out: &mut Vec<u8>) {
+        match self {
+            // As `Cmd` packs it, without the two allocations of one.
+            Self::Get(key) => {
+                out.extend_from_slice(b"*2\r\n$3\r\nGET\r\n$");
+                let _ = write!(out, "{}", key.len());
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(key);
+                out.extend_from_slice(b"\r\n");
+            }
+            Self::Run(cmd) => cmd.write_packed_command(out),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) value: RedisResult<Value>,
+    /// When its command was written, or some time before.
+    pub(crate) sent: Instant,
+    /// The server's time then, as late as it may have been.
+    pub(crate) now: u64,
+}
+
+/// What came back to several commands.
+#[derive(Debug)]
+pub(crate) struct Many {
+    pub(crate) replies: Vec<RedisResult<Value>>,
+    /// When they were written, or some time before.
+    pub(crate) sent: Instant,
+}
+
+/// How a call ended. A channel that is closed without one: the connection broke.
+type Ended<T> = Result<T, Late>;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// It was not answered in time.
+#[derive(Debug)]
+struct Late;
+
+/// Whom replies are for.
+enum Caller {
+    /// One reply. `None` once it was told that it is late.
+    One(Option<oneshot::Sender<Ended<Reply>>>),
+    /// So many.
+    Many { left: usize, replies: Vec<RedisResult<Value>>, caller: Option<oneshot::Sender<Ended<Many>>> },
+}
+
+struct Waiting {
+    caller: Caller,
+    /// `None` where the caller keeps its time itself.
+    deadline: Option<Instant>,
+}
+
+/// What callers and the task share.
+struct Shared {
+    state: Mutex<State>,
+    vitals: Arc<Vitals>,
+}
+
+struct State {
+    /// Commands that the task has not taken.
+    packed: Vec<u8>,
+    /// Their callers.
+    waiting: Vec<Waiting>,
+    /// Bytes that the task has taken and not written.
+    unwritten: usize,
+    /// The latest deadline that the task keeps.
+    latest: Instant,
+    /// The task's, while it sleeps.
+    sleeper: Option<Waker>,
+    /// Whether the task runs.
+    is_open: bool,
+    /// What ended it, if that is known.
+    cause: Option<io::Error>,
+}
+
+/// The callers' end of a connection.
+#[derive(Clone)]
+pub(crate) struct Multiplexer {
+    shared: Arc<Shared>,
+}
+
+/// Ends the task of a connection when it is dropped.
+pub(crate) struct Guard(pub(crate) AbortHandle);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A command under way.
+pub(crate) struct Underway {
+    ended: oneshot::Receiver<Ended<Reply>>,
+    /// Where the task does not keep its time.
+    deadline: Option<Instant>,
+    vitals: Option<Arc<Vitals>>,
+}
+
+impl Multiplexer {
+    /// To be called within a tokio runtime, where its task runs until one of the ends closes the stream, or it is aborted.
+    pub(crate) fn open<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S) -> (Self, JoinHandle<()>) {
+        let state = State {
+            packed: Vec::new(),
+            waiting: Vec::new(),
+            unwritten: 0,
+            latest: Instant::now(),
+            sleeper: None,
+            is_open: true,
+            cause: None,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), vitals: Arc::default() });
+        let task = tokio::spawn(task::Task::new(shared.clone(), stream));
+        (Self { shared }, task)
+    }
+
+    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
+        &self.shared.vitals
+    }
+
+    /// What ended the connection. Told once.
+    pub(crate) fn cause(&self) -> Option<io::Error> {
+        self.shared.state.lock().cause.take()
+    }
+
+    /// Packs a request for the next write. Never waits. What is returned may be dropped: the command runs nonetheless.
+    pub(crate) fn send(&self, deadline: Instant, request: Request<'_>) -> Result<Underway> {
+        let (caller, ended) = oneshot::channel();
+        let keeps_time = self.push(Some(deadline), Caller::One(Some(caller)), |packed| request.pack(packed))?;
+        // Callers of GETs are many, and would only take turns at the count of these.
+        let vitals = (!keeps_time || matches!(request, Request::Run(_))).then(|| self.shared.vitals.clone());
+        Ok(Underway { ended, deadline: (!keeps_time).then_some(deadline), vitals })
+    }
+
+    /// Sends commands in one write, by themselves, and waits for their replies, in their order, for as long as the connection lives; errors that the
+    /// server answered with are replies. Safe to cancel.
+    pub(crate) async fn send_all(&self, commands: &Pipeline) -> Result<Many> {
+        let (caller, ended) = oneshot::channel();
+        let left = commands.len();
+        if left == 0 {
+            return Ok(Many { replies: Vec::new(), sent: Instant::now() });
+        }
+        let many = Caller::Many { left, replies: Vec::with_capacity(left), caller: Some(caller) };
+        let bytes = commands.get_packed_pipeline();
+        self.push(None, many, |packed| packed.extend_from_slice(&bytes))?;
+        outcome(ended.await)
+    }
+
+    /// Whether the task keeps the caller's time.
+    fn push(&self, deadline: Option<Instant>, caller: Caller, pack: impl FnOnce(&mut Vec<u8>)) -> Result<bool> {
+        let mut state = self.shared.state.lock();
+        if !state.is_open {
+            return Err(lost());
+        }
+        if state.packed.len() + state.unwritten > MOST_WAITING {
+            return Err(Error::new(ErrorKind::Overloaded, "too much waits to be written to Redis"));
+        }
+        pack(&mut state.packed);
+        let deadline = deadline.filter(|deadline| *deadline + SLACK >= state.latest);
+        state.latest = state.latest.max(deadline.unwrap_or(state.latest));
+        state.waiting.push(Waiting { caller, deadline });
+        let sleeper = state.sleeper.take();
+        drop(state);
+        if let Some(sleeper) = sleeper {
+            sleeper.wake();
+        }
+        Ok(deadline.is_some())
+    }
+}
+
+impl Underway {
+    /// Waits for the reply. Safe to cancel.
+    pub(crate) async fn reply(self) -> Result<(Reply, Option<Arc<Vitals>>)> {
+        let Self { ended, deadline, vitals } = self;
+        let ended = match (deadline, &vitals) {
+            // Boxed, for it is rare and would make each call's future larger.
+            (Some(deadline), Some(vitals)) => Box::pin(in_time(deadline, ended, vitals)).await,
+            _ => ended.await,
+        };
+        Ok((outcome(ended)?, vitals))
+    }
+}
+
+async fn in_time<T>(deadline: Instant, ended: oneshot::Receiver<Ended<T>>, vitals: &Vitals) -> Result<Ended<T>, RecvError> {
+    tokio::time::timeout_at(deadline.into(), ended).await.unwrap_or_else(|_| {
+        vitals.timed_out();
+        Ok(Err(Late))
+    })
+}
+
+fn outcome<T>(ended: Result<Ended<T>, RecvError>) -> Result<T> {
+    match ended {
+        Ok(Ok(reply)) => Ok(reply),
+        Ok(Err(Late)) => Err(late()),
+        Err(_) => Err(lost()),
+    }
+}
+
+pub(crate) fn late() -> Error {
+    Error::new(ErrorKind::Timeout, "Redis did not answer in time")
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection to Redis was lost")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_get_is_packed_as_the_driver_packs_it() {
+        for key in [&b""[..], b"key", &[0, 13, 10, 255], &[b'x'; 300]] {
+            let mut packed = b"before".to_vec();
+            Request::Get(key).pack(&mut packed);
+            let mut wanted = b"before".to_vec();
+            Request::Run(redis::cmd("GET").arg(key)).pack(&mut wanted);
+            assert_eq!(packed, wanted);
+        }
+    }
+}

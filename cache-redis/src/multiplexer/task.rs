@@ -1,0 +1,276 @@
+//! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
+
+use super::replies::Replies;
+use super::{Caller, Late, Many, Reply, Shared, Waiting};
+use crate::error::is_read_only;
+use redis::{RedisResult, Value};
+use std::collections::VecDeque;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Sleep, sleep};
+
+/// Memory that is kept for the next write.
+const KEPT: usize = 1 << 20;
+/// Between two looks at who has waited too long. Also what tokio's timers can tell apart.
+const ALARM_SPACING: Duration = Duration::from_millis(1);
+
+pub(super) struct Task<S> {
+    shared: Arc<Shared>,
+    stream: Pin<Box<S>>,
+    replies: Replies,
+    /// What is being written, and how much of it has been.
+    packed: Vec<u8>,
+    written: usize,
+    is_flushed: bool,
+    /// Commands whose replies have not come, in the order of both.
+    underway: VecDeque<Sent>,
+    taken: Vec<Waiting>,
+    alarm: Pin<Box<Sleep>>,
+    is_alarm_set: bool,
+    /// How many commands the last write had.
+    last: usize,
+    /// Whether the next write has been put off already.
+    put_off: bool,
+}
+
+/// A command that was taken.
+struct Sent {
+    waiting: Waiting,
+    at: Instant,
+    /// The server's time then, at most.
+    now: u64,
+}
+
+/// The connection has ended: closed by the other end, or by an error.
+struct End(Option<io::Error>);
+
+impl From<io::Error> for End {
+    fn from(err: io::Error) -> Self {
+        Self(Some(err))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> Task<S> {
+    pub(super) fn new(shared: Arc<Shared>, stream: S) -> Self {
+        Self {
+            shared,
+            stream: Box::pin(stream),
+            replies: Replies::new(),
+            packed: Vec::new(),
+            written: 0,
+            is_flushed: true,
+            underway: VecDeque::new(),
+            taken: Vec::new(),
+            alarm: Box::pin(sleep(Duration::ZERO)),
+            is_alarm_set: false,
+            last: 0,
+            put_off: false,
+        }
+    }
+
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        self.read(cx)?;
+        if self.puts_off() {
+            // To the end of the queue of tasks that are ready to run.
+            cx.waker().wake_by_ref();
+            return Ok(());
+        }
+        loop {
+            self.take();
+            if !self.write(cx)? {
+                break;
+            }
+        }
+        self.tell_the_late(cx);
+        self.sleep(cx);
+        Ok(())
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut any = false;
+        loop {
+            while let Some(reply) = self.replies.next().map_err(|_| End(None))? {
+                self.hand_out(reply)?;
+                any = true;
+            }
+            match self.replies.poll_more(cx, self.stream.as_mut()) {
+                Poll::Ready(Ok(true)) => {}
+                Poll::Ready(Ok(false)) => return Err(End(None)),
+                Poll::Ready(Err(err)) => return Err(err.into()),
+                Poll::Pending => break,
+            }
+        }
+        if any {
+            // Late ones too: whoever answers is there.
+            self.shared.vitals.answered();
+        }
+        Ok(())
+    }
+
+    fn hand_out(&mut self, reply: Value) -> Result<(), End> {
+        // What nobody asked for cannot be told from an answer.
+        let first = self.underway.front_mut().ok_or(End(None))?;
+        let value: RedisResult<Value> = reply.extract_error();
+        if value.as_ref().is_err_and(is_read_only) {
+            self.shared.vitals.read_only();
+        }
+        let (sent, now) = (first.at, first.now);
+        match &mut first.waiting.caller {
+            Caller::One(caller) => {
+                if let Some(caller) = caller.take() {
+                    let _ = caller.send(Ok(Reply { value, sent, now }));
+                }
+            }
+            Caller::Many { left, replies, caller } => {
+                replies.push(value);
+                *left -= 1;
+                if *left > 0 {
+                    return Ok(());
+                }
+                if let Some(caller) = caller.take() {
+                    let _ = caller.send(Ok(Many { replies: std::mem::take(replies), sent }));
+                }
+            }
+        }
+        self.underway.pop_front();
+        Ok(())
+    }
+
+    /// Whether to let others run before the next write. Who woke the task is the first of the callers that the last replies woke; the others are about
+    /// to run, and would each cost a write. Not where calls come one at a time.
+    fn puts_off(&mut self) -> bool {
+        if self.put_off || self.last < 2 {
+            return false;
+        }
+        self.put_off = !self.shared.state.lock().waiting.is_empty();
+        self.put_off
+    }
+
+    /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
+    fn take(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.unwritten = self.packed.len() - self.written;
+        if state.waiting.is_empty() {
+            return;
+        }
+        if self.packed.is_empty() {
+            std::mem::swap(&mut self.packed, &mut state.packed);
+        } else {
+            self.packed.append(&mut state.packed);
+        }
+        std::mem::swap(&mut self.taken, &mut state.waiting);
+        drop(state);
+        let at = Instant::now();
+        let now = self.shared.vitals.latest_ms(at);
+        self.last = self.taken.len();
+        self.put_off = false;
+        self.underway.extend(self.taken.drain(..).map(|waiting| Sent { waiting, at, now }));
+    }
+
+    /// Writes all there is, or what the stream takes. Whether more may have come meanwhile.
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let mut any = false;
+        while self.written < self.packed.len() {
+            match self.stream.as_mut().poll_write(cx, &self.packed[self.written..]) {
+                Poll::Ready(Ok(0)) => return Err(End(None)),
+                Poll::Ready(Err(err)) => return Err(err.into()),
+                Poll::Ready(Ok(count)) => {
+                    self.written += count;
+                    self.is_flushed = false;
+                    any = true;
+                }
+                Poll::Pending => return Ok(false),
+            }
+        }
+        self.packed.clear();
+        self.packed.shrink_to(KEPT);
+        self.written = 0;
+        if !self.is_flushed {
+            match self.stream.as_mut().poll_flush(cx) {
+                Poll::Ready(Ok(())) => self.is_flushed = true,
+                Poll::Ready(Err(err)) => return Err(err.into()),
+                Poll::Pending => return Ok(false),
+            }
+        }
+        Ok(any)
+    }
+
+    fn tell_the_late(&mut self, cx: &mut Context<'_>) {
+        loop {
+            if !self.is_alarm_set {
+                let mut waiting = self.underway.iter().filter(|sent| sent.waiting.caller.waits());
+                let Some(first) = waiting.find_map(|sent| sent.waiting.deadline) else { return };
+                self.alarm.as_mut().reset(first.max(Instant::now() + ALARM_SPACING).into());
+                self.is_alarm_set = true;
+            }
+            if self.alarm.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.is_alarm_set = false;
+            let now = Instant::now();
+            for sent in &mut self.underway {
+                if sent.waiting.deadline.is_some_and(|deadline| deadline <= now) && sent.waiting.caller.tell_late() {
+                    self.shared.vitals.timed_out();
+                }
+            }
+        }
+    }
+
+    fn sleep(&mut self, cx: &mut Context<'_>) {
+        let mut state = self.shared.state.lock();
+        if state.waiting.is_empty() {
+            state.sleeper = Some(cx.waker().clone());
+        } else {
+            cx.waker().wake_by_ref();
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite> Future for Task<S> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        match this.turn(cx) {
+            Ok(()) => Poll::Pending,
+            Err(End(cause)) => {
+                this.shared.state.lock().cause = cause;
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+/// However the task ends, its callers hear of it, and none comes after.
+impl<S> Drop for Task<S> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.is_open = false;
+        let (waiting, packed) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.packed));
+        state.sleeper = None;
+        drop(state);
+        drop((waiting, packed));
+    }
+}
+
+impl Caller {
+    /// Whether there is still somebody to tell.
+    fn waits(&self) -> bool {
+        match self {
+            Self::One(caller) => caller.is_some(),
+            Self::Many { caller, .. } => caller.is_some(),
+        }
+    }
+
+    /// Whether somebody was told.
+    fn tell_late(&mut self) -> bool {
+        match self {
+            Self::One(caller) => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
+            Self::Many { caller, .. } => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
+        }
+    }
+}
