@@ -23,17 +23,18 @@ pub(crate) type Dialed = (Live, JoinHandle<()>);
 ///
 /// The error's kind tells what to do: [`ErrorKind::Credentials`] and [`ErrorKind::Config`] need a person, all else is weather.
 pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
+    let most = config.max_record_bytes;
     let dialed = async {
         match address {
-            Address::Tcp(host, port) => log_in(config, reach(config.tls.as_ref(), host, *port).await?).await,
+            Address::Tcp(host, port) => log_in(config, reach(config.tls.as_ref(), host, *port, most).await?).await,
             #[cfg(unix)]
             Address::Unix(path) => {
                 let stream = tokio::net::UnixStream::connect(path).await.map_err(unreachable)?;
-                log_in(config, Multiplexer::open(stream)).await
+                log_in(config, Multiplexer::open(stream, most)).await
             }
             Address::Sentinel(sentinels) => {
                 let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
-                let (live, task) = log_in(config, reach(config.tls.as_ref(), &host, port).await?).await?;
+                let (live, task) = log_in(config, reach(config.tls.as_ref(), &host, port, most).await?).await?;
                 // Sentinels may be behind the times.
                 sentinel::check_role(&live.multiplexer).await?;
                 Ok((live, task))
@@ -52,14 +53,14 @@ type Opened = (Multiplexer, JoinHandle<()>);
 /// A connection without a login, by TLS if that is given: nothing is sent in plain then, whatever the server says.
 ///
 /// The name is looked up anew each time: after a failover it leads to another server.
-pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16) -> Result<Opened, Error> {
+pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize) -> Result<Opened, Error> {
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
     match tls {
-        None => Ok(Multiplexer::open(stream)),
-        Some(tls) => Ok(Multiplexer::open(tls.connect(host, stream).await?)),
+        None => Ok(Multiplexer::open(stream, most)),
+        Some(tls) => Ok(Multiplexer::open(tls.connect(host, stream).await?, most)),
     }
 }
 

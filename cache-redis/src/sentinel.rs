@@ -30,7 +30,7 @@ pub(crate) async fn master(tls: Option<&Tls>, sentinels: &Sentinels) -> Result<(
 }
 
 async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
-    let (multiplexer, task) = reach(tls, host, port).await?;
+    let (multiplexer, task) = reach(tls, host, port, 0).await?;
     let _guard = Guard(task.abort_handle());
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &sentinels.login {

@@ -19,7 +19,7 @@ use crate::vitals::Vitals;
 use cache_core::{Error, ErrorKind};
 use parking_lot::Mutex;
 use redis::{Cmd, Pipeline, RedisResult, Value};
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -47,7 +47,7 @@ impl Request<'_> {
             // As `Cmd` packs it, without the two allocations of one.
             Self::Get(key) => {
                 out.extend_from_slice(b"*2\r\n$3\r\nGET\r\n$");
-                let _ = write!(out, "{}", key.len());
+                out.extend_from_slice(itoa::Buffer::new().format(key.len()).as_bytes());
                 out.extend_from_slice(b"\r\n");
                 out.extend_from_slice(key);
                 out.extend_from_slice(b"\r\n");
@@ -145,8 +145,9 @@ pub(crate) struct Underway {
 }
 
 impl Multiplexer {
-    /// To be called within a tokio runtime, where its task runs until one of the ends closes the stream, or it is aborted.
-    pub(crate) fn open<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S) -> (Self, JoinHandle<()>) {
+    /// To be called within a tokio runtime, where its task runs until one of the ends closes the stream, or it is aborted. Of a string longer than
+    /// `most` bytes and 1 MiB, no more than a record's header is kept.
+    pub(crate) fn open<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, most: usize) -> (Self, JoinHandle<()>) {
         let state = State {
             packed: Vec::new(),
             waiting: Vec::new(),
@@ -157,7 +158,7 @@ impl Multiplexer {
             cause: None,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), vitals: Arc::default() });
-        let task = tokio::spawn(task::Task::new(shared.clone(), stream));
+        let task = tokio::spawn(task::Task::new(shared.clone(), stream, most));
         (Self { shared }, task)
     }
 

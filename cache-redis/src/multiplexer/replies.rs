@@ -1,126 +1,281 @@
 //! Replies out of a stream of bytes.
+//!
+//! What ends where is found here, without recursion, and with a limit on what is kept in memory; what a reply says is the driver's to parse. One form
+//! is taken as it is, for it is almost all there is to read, and the parser's way costs it five times as much as all else here: the whole string that
+//! answers a GET.
 
-use redis::{Parser, RedisError, Value};
-use std::io::{self, Read};
+use redis::{RedisError, Value, parse_redis_value};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What one system call reads: some hundred small replies. A longer one takes several.
+/// What is kept for reading: some hundred small replies a system call.
 const CHUNK: usize = 64 << 10;
+/// The longest reply of several parts, and the longest first line.
+const MOST_PARTS: usize = 64 << 20;
+const MOST_LINE: usize = 64 << 10;
 
-/// Parses what a stream reads, as it comes: the driver's parser keeps its place in a reply that is not whole yet.
+/// Splits what a stream reads into replies.
 pub(super) struct Replies {
-    parser: Parser,
-    chunk: Box<[u8]>,
-    /// The part of the chunk that the parser has not had.
-    rest: std::ops::Range<usize>,
-    /// Whether the parser has no whole reply either.
-    is_dry: bool,
+    bytes: Vec<u8>,
+    /// The part of `bytes` that was read and not handed out.
+    start: usize,
+    end: usize,
+    /// How far the reply at `start` has been looked through.
+    seen: Seen,
+    /// What is still to come of a string that is thrown away.
+    skipped: u64,
+    /// The longest string that is kept.
+    most: usize,
+    /// What is left of one that was longer.
+    stub: usize,
 }
 
-/// A reader of bytes that are there. No more of them is not the end.
-struct Rest<'a> {
-    bytes: &'a [u8],
-    is_dry: bool,
+/// A place in a reply.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// From its start.
+    bytes: usize,
+    /// Parts that are still to come.
+    parts: u64,
 }
 
-impl Read for Rest<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.is_dry = self.bytes.is_empty();
-        if self.is_dry { Err(io::ErrorKind::WouldBlock.into()) } else { self.bytes.read(into) }
+const NOTHING: Seen = Seen { bytes: 0, parts: 1 };
+
+/// What follows cannot be told apart.
+#[derive(Debug)]
+pub(super) struct Garbled;
+
+impl From<RedisError> for Garbled {
+    fn from(_: RedisError) -> Self {
+        Self
     }
 }
 
 impl Replies {
-    pub(super) fn new() -> Self {
-        Self { parser: Parser::new(), chunk: vec![0; CHUNK].into(), rest: 0..0, is_dry: true }
+    /// Of a string longer than `most` bytes, no more than the first `stub` are kept.
+    pub(super) fn new(most: usize, stub: usize) -> Self {
+        Self { bytes: vec![0; CHUNK], start: 0, end: 0, seen: NOTHING, skipped: 0, most, stub: stub.min(most) }
     }
 
-    /// The next reply among the bytes that were read; `None` if there is no whole one left. An error is the end: what follows cannot be told apart.
-    pub(super) fn next(&mut self) -> Result<Option<Value>, RedisError> {
-        if self.is_dry {
-            return Ok(None);
+    /// The next reply among the bytes that were read; `None` if there is no whole one left.
+    pub(super) fn next(&mut self) -> Result<Option<Value>, Garbled> {
+        if self.skipped > 0 {
+            let count = self.skipped.min((self.end - self.start) as u64);
+            self.skipped -= count;
+            self.start += usize::try_from(count).map_err(|_| Garbled)?;
         }
-        let mut rest = Rest { bytes: &self.chunk[self.rest.clone()], is_dry: false };
-        let parsed = self.parser.parse_value(&mut rest);
-        self.rest.start = self.rest.end - rest.bytes.len();
-        match parsed {
-            Ok(reply) => Ok(Some(reply)),
-            Err(_) if rest.is_dry => {
-                self.is_dry = true;
-                Ok(None)
-            }
-            Err(err) => Err(err),
+        let read = &self.bytes[self.start..self.end];
+        if read.first() == Some(&b'$') {
+            return self.string();
         }
+        let Some(length) = whole(read, &mut self.seen)? else { return Ok(None) };
+        let reply = parse_redis_value(&read[..length])?;
+        self.start += length;
+        self.seen = NOTHING;
+        Ok(Some(reply))
+    }
+
+    fn string(&mut self) -> Result<Option<Value>, Garbled> {
+        let read = &self.bytes[self.start..self.end];
+        let Some(line) = line(read)? else { return Ok(None) };
+        let Some(length) = length(&read[..line])? else {
+            self.start += line;
+            return Ok(Some(Value::Nil));
+        };
+        let total = length.checked_add(line + 2).ok_or(Garbled)?;
+        if length > self.most {
+            let Some(stub) = read.get(line..line + self.stub) else { return Ok(None) };
+            let stub = stub.to_vec();
+            self.start += line + self.stub;
+            self.skipped = (total - line - self.stub) as u64;
+            return Ok(Some(Value::BulkString(stub)));
+        }
+        self.seen.bytes = total;
+        let Some(string) = read.get(line..total) else { return Ok(None) };
+        let string = string.strip_suffix(b"\r\n").ok_or(Garbled)?.to_vec();
+        self.start += total;
+        self.seen = NOTHING;
+        Ok(Some(Value::BulkString(string)))
     }
 
     /// Reads more, once there is no [`next`](Self::next). `false` at the end of the stream.
     pub(super) fn poll_more<S: AsyncRead>(&mut self, cx: &mut Context<'_>, stream: Pin<&mut S>) -> Poll<io::Result<bool>> {
-        debug_assert!(self.rest.is_empty(), "the parser takes all there is");
-        let mut into = ReadBuf::new(&mut self.chunk);
+        self.make_room();
+        let mut into = ReadBuf::new(&mut self.bytes[self.end..]);
         ready!(stream.poll_read(cx, &mut into))?;
-        self.rest = 0..into.filled().len();
-        self.is_dry = self.rest.is_empty();
-        Poll::Ready(Ok(!self.is_dry))
+        let count = into.filled().len();
+        self.end += count;
+        Poll::Ready(Ok(count > 0))
     }
+
+    /// For the whole of a string whose length is known, and for some more of anything else.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+            if self.bytes.len() > CHUNK && self.seen.bytes < CHUNK {
+                self.bytes = vec![0; CHUNK];
+            }
+        }
+        let wanted = self.seen.bytes.max(self.end - self.start + 1);
+        if self.start > 0 && self.start + wanted > self.bytes.len() {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        if wanted > self.bytes.len() {
+            // By doubling, if only to be done with it in few steps.
+            self.bytes.resize(wanted.max(self.bytes.len() * 2), 0);
+        }
+    }
+}
+
+/// The length of the line at the start, with its end; `None` if that has not come.
+fn line(read: &[u8]) -> Result<Option<usize>, Garbled> {
+    match read.iter().position(|byte| *byte == b'\n') {
+        Some(end) if end > 1 && read[end - 1] == b'\r' => Ok(Some(end + 1)),
+        None if read.len() < MOST_LINE => Ok(None),
+        _ => Err(Garbled),
+    }
+}
+
+/// The number in a line, `None` if it is negative: nothing is there.
+fn length(line: &[u8]) -> Result<Option<usize>, Garbled> {
+    let digits = &line[1..line.len() - 2];
+    if digits.first() == Some(&b'-') {
+        return Ok(None);
+    }
+    if digits.is_empty() || digits.len() > 18 {
+        return Err(Garbled);
+    }
+    let digit = |number: u64, digit: &u8| {
+        if digit.is_ascii_digit() { Ok(number * 10 + u64::from(digit - b'0')) } else { Err(Garbled) }
+    };
+    let number = digits.iter().try_fold(0, digit)?;
+    usize::try_from(number).map(Some).map_err(|_| Garbled)
+}
+
+/// The length of the reply at the start, once all of it is there. Goes on from what was seen before.
+fn whole(read: &[u8], seen: &mut Seen) -> Result<Option<usize>, Garbled> {
+    while seen.parts > 0 {
+        let Some(rest) = read.get(seen.bytes..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
+        let Some(line) = line(rest)? else { return Ok(None) };
+        let (skip, parts) = match rest[0] {
+            b'$' | b'!' | b'=' => (length(&rest[..line])?.map_or(0, |length| length.saturating_add(2)), 0),
+            b'*' | b'~' | b'>' => (0, length(&rest[..line])?.unwrap_or(0) as u64),
+            b'%' => (0, length(&rest[..line])?.unwrap_or(0) as u64 * 2),
+            // Of an attribute, what it belongs to is a part too.
+            b'|' => (0, length(&rest[..line])?.unwrap_or(0) as u64 * 2 + 1),
+            _ => (0, 0),
+        };
+        seen.bytes = seen.bytes.saturating_add(line).saturating_add(skip);
+        seen.parts = (seen.parts - 1).saturating_add(parts);
+        if seen.bytes > MOST_PARTS {
+            return Err(Garbled);
+        }
+    }
+    Ok((seen.bytes <= read.len()).then_some(seen.bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use redis::parse_redis_value;
     use std::task::Waker;
 
-    const REPLIES: [&[u8]; 7] = [
+    const REPLIES: [&[u8]; 9] = [
         b"$5\r\nhello\r\n",
         b"$-1\r\n",
+        b"$0\r\n\r\n",
         b"+OK\r\n",
         b"-MOVED 3999 127.0.0.1:6381\r\n",
         b":-42\r\n",
-        b"*3\r\n:1\r\n$0\r\n\r\n*1\r\n$3\r\n\r\n.\r\n",
+        b"*3\r\n:1\r\n$0\r\n\r\n*2\r\n$3\r\n\r\n.\r\n$-1\r\n",
         b"*0\r\n",
+        b">2\r\n+message\r\n*1\r\n%1\r\n+k\r\n_\r\n",
     ];
+
+    fn feed(replies: &mut Replies, mut bytes: &[u8]) -> bool {
+        matches!(replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(&mut bytes)), Poll::Ready(Ok(true)))
+    }
+
+    /// All replies in bytes that come in pieces of these lengths, over and over.
+    fn read(replies: &mut Replies, mut bytes: &[u8], pieces: &[usize]) -> Result<Vec<Value>, Garbled> {
+        let mut read = Vec::new();
+        for piece in pieces.iter().cycle() {
+            while let Some(reply) = replies.next()? {
+                read.push(reply);
+            }
+            let (piece, later) = bytes.split_at(bytes.len().min(*piece));
+            // The reader takes what there is room for.
+            let room = piece.len();
+            replies.make_room();
+            let room = room.min(replies.bytes.len() - replies.end);
+            if !feed(replies, &piece[..room]) {
+                break;
+            }
+            bytes = if room == piece.len() { later } else { &bytes[room..] };
+        }
+        Ok(read)
+    }
 
     proptest! {
         #[test]
         fn replies_cut_anywhere_come_out_whole_and_in_order(
             order in prop::collection::vec(0..REPLIES.len(), 1..40),
-            cuts in prop::collection::vec(1_usize..20, 1..40),
+            pieces in prop::collection::vec(1_usize..20, 1..40),
         ) {
             let bytes: Vec<u8> = order.iter().flat_map(|reply| REPLIES[*reply]).copied().collect();
-            let mut replies = Replies::new();
-            let (mut left, mut cuts, mut read) = (&bytes[..], cuts.iter().cycle(), Vec::new());
-            loop {
-                while let Some(reply) = replies.next().unwrap() {
-                    read.push(reply);
-                }
-                let (mut piece, later) = left.split_at(left.len().min(*cuts.next().unwrap()));
-                left = later;
-                let more = replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(&mut piece));
-                if matches!(more, Poll::Ready(Ok(false))) {
-                    break;
-                }
-            }
+            let read = read(&mut Replies::new(1_000, 10), &bytes, &pieces).unwrap();
             let wanted: Vec<_> = order.iter().map(|reply| parse_redis_value(REPLIES[*reply]).unwrap()).collect();
             prop_assert_eq!(read, wanted);
         }
 
         #[test]
-        fn bytes_that_are_no_replies_are_an_error_or_a_reply_and_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut replies = Replies::new();
-            let mut bytes = &bytes[..];
-            let _ = replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(&mut bytes));
+        fn long_strings_come_out_whole_and_too_long_ones_as_a_stub(
+            lengths in prop::collection::vec(0_usize..300_000, 1..8),
+            piece in 1_usize..100_000,
+        ) {
+            let most = 150_000;
+            let strings: Vec<_> = lengths.iter().map(|length| (0..*length).map(|at| (at % 251) as u8).collect::<Vec<_>>()).collect();
+            let bytes: Vec<u8> = strings.iter().flat_map(|string| {
+                [format!("${}\r\n", string.len()).as_bytes(), string, b"\r\n+OK\r\n"].concat()
+            }).collect();
+            let mut replies = Replies::new(most, 10);
+            let read = read(&mut replies, &bytes, &[piece]).unwrap();
+            let kept = |string: &Vec<u8>| if string.len() > most { string[..10].to_vec() } else { string.clone() };
+            let wanted: Vec<_> = strings.iter().flat_map(|string| [Value::BulkString(kept(string)), Value::Okay]).collect();
+            prop_assert_eq!(read, wanted);
+            prop_assert!(replies.bytes.len() <= 2 * (most + 20), "{} bytes are kept", replies.bytes.len());
+        }
+
+        #[test]
+        fn bytes_that_are_no_replies_are_refused_or_read_and_no_panic(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"$*%|>:+-0123456789\r\n"[..])], 0..200),
+        ) {
+            let mut replies = Replies::new(100, 10);
+            feed(&mut replies, &bytes);
             while let Ok(Some(_)) = replies.next() {}
         }
     }
 
     #[test]
-    fn a_reply_nested_too_deep_is_an_error() {
-        let mut replies = Replies::new();
-        let mut bytes = &b"*1\r\n".repeat(10_000)[..];
-        let _ = replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(&mut bytes));
-        assert!(replies.next().is_err());
+    fn a_reply_nested_too_deep_or_too_long_is_refused_before_memory_is_taken_for_it() {
+        let nested = b"*1\r\n".repeat(10_000);
+        for bytes in [
+            &[&nested[..], b":1\r\n"].concat()[..],
+            b"*2\r\n$99999999999\r\n",
+            b"$9999999999999999999\r\n",
+            b"$1x\r\n",
+            b"$\r\n",
+            b"\n",
+        ] {
+            let mut replies = Replies::new(100, 10);
+            feed(&mut replies, bytes);
+            assert!(replies.next().is_err(), "{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(40)]));
+            assert_eq!(replies.bytes.len(), CHUNK);
+        }
+        let mut replies = Replies::new(100, 10);
+        assert!(read(&mut replies, &vec![b'+'; MOST_LINE + 1], &[1_000]).is_err(), "a line without an end");
     }
 }

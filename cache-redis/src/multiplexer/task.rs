@@ -1,8 +1,9 @@
 //! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
 
-use super::replies::Replies;
+use super::replies::{Garbled, Replies};
 use super::{Caller, Late, Many, Reply, Shared, Waiting};
 use crate::error::is_read_only;
+use cache_core::record::HEADER_LEN;
 use redis::{RedisResult, Value};
 use std::collections::VecDeque;
 use std::io;
@@ -13,8 +14,12 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Sleep, sleep};
 
+/// Strings up to this length are read whole, however short records have to be.
+const LEAST_MOST: usize = 1 << 20;
 /// Memory that is kept for the next write.
 const KEPT: usize = 1 << 20;
+/// So many replies are handed out before the callers' next commands are written: Redis works on those while the rest of the replies are read.
+const TURN: usize = 32;
 /// Between two looks at who has waited too long. Also what tokio's timers can tell apart.
 const ALARM_SPACING: Duration = Duration::from_millis(1);
 
@@ -31,10 +36,6 @@ pub(super) struct Task<S> {
     taken: Vec<Waiting>,
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
-    /// How many commands the last write had.
-    last: usize,
-    /// Whether the next write has been put off already.
-    put_off: bool,
 }
 
 /// A command that was taken.
@@ -55,11 +56,11 @@ impl From<io::Error> for End {
 }
 
 impl<S: AsyncRead + AsyncWrite> Task<S> {
-    pub(super) fn new(shared: Arc<Shared>, stream: S) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, stream: S, most: usize) -> Self {
         Self {
             shared,
             stream: Box::pin(stream),
-            replies: Replies::new(),
+            replies: Replies::new(most.max(LEAST_MOST), HEADER_LEN),
             packed: Vec::new(),
             written: 0,
             is_flushed: true,
@@ -67,48 +68,49 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             taken: Vec::new(),
             alarm: Box::pin(sleep(Duration::ZERO)),
             is_alarm_set: false,
-            last: 0,
-            put_off: false,
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        self.read(cx)?;
-        if self.puts_off() {
-            // To the end of the queue of tasks that are ready to run.
-            cx.waker().wake_by_ref();
-            return Ok(());
-        }
         loop {
             self.take();
             if !self.write(cx)? {
                 break;
             }
         }
+        let count = self.read(cx)?;
         self.tell_the_late(cx);
-        self.sleep(cx);
+        if count > 1 {
+            // To the end of the queue of tasks that are ready to run: the callers just woken come before, and their next commands are one write.
+            cx.waker().wake_by_ref();
+        } else {
+            self.sleep(cx);
+        }
         Ok(())
     }
 
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        let mut any = false;
-        loop {
-            while let Some(reply) = self.replies.next().map_err(|_| End(None))? {
-                self.hand_out(reply)?;
-                any = true;
-            }
-            match self.replies.poll_more(cx, self.stream.as_mut()) {
-                Poll::Ready(Ok(true)) => {}
-                Poll::Ready(Ok(false)) => return Err(End(None)),
-                Poll::Ready(Err(err)) => return Err(err.into()),
-                Poll::Pending => break,
+    /// Hands out some replies, and tells how many.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
+        let mut count = 0;
+        while count < TURN {
+            match self.replies.next().map_err(|Garbled| End(None))? {
+                Some(reply) => {
+                    self.hand_out(reply)?;
+                    count += 1;
+                }
+                None => match self.replies.poll_more(cx, self.stream.as_mut()) {
+                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(false)) => return Err(End(None)),
+                    Poll::Ready(Err(err)) => return Err(err.into()),
+                    Poll::Pending => break,
+                },
             }
         }
-        if any {
+        if count > 0 {
             // Late ones too: whoever answers is there.
             self.shared.vitals.answered();
         }
-        Ok(())
+        Ok(count)
     }
 
     fn hand_out(&mut self, reply: Value) -> Result<(), End> {
@@ -140,16 +142,6 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         Ok(())
     }
 
-    /// Whether to let others run before the next write. Who woke the task is the first of the callers that the last replies woke; the others are about
-    /// to run, and would each cost a write. Not where calls come one at a time.
-    fn puts_off(&mut self) -> bool {
-        if self.put_off || self.last < 2 {
-            return false;
-        }
-        self.put_off = !self.shared.state.lock().waiting.is_empty();
-        self.put_off
-    }
-
     /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
@@ -166,8 +158,6 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         drop(state);
         let at = Instant::now();
         let now = self.shared.vitals.latest_ms(at);
-        self.last = self.taken.len();
-        self.put_off = false;
         self.underway.extend(self.taken.drain(..).map(|waiting| Sent { waiting, at, now }));
     }
 
