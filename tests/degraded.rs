@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use test_servers::{Proxy, Redis};
+use test_servers::{Proxy, Redis, RedisCluster};
 
 type Cache = TieredCache<u64, u64>;
 
@@ -144,4 +144,24 @@ async fn wrong_urls_and_passwords_are_errors_when_the_tier_is_made() {
     }
     let right = format!("redis://:right@127.0.0.1:{}/", redis.port());
     assert!(RedisTier::connect(&right).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dead_master_of_a_cluster_costs_many_reads_its_own_keys_and_one_error() {
+    let mut cluster = RedisCluster::builder().partial_coverage().start();
+    let urls: Vec<_> = (0..3).map(|node| cluster.node(node).url()).collect();
+    let tier = RedisTier::cluster(urls).timeout(Duration::from_millis(200)).connect().await.unwrap();
+    let [writer, reader] = std::array::from_fn(|_| TieredCache::<u64, u64>::builder("n").l2(tier.clone()).build().unwrap());
+    let ids: Vec<_> = (0..60).collect();
+    for id in &ids {
+        writer.insert(id, id * 2).await.unwrap();
+    }
+    tokio::task::block_in_place(|| cluster.node_mut(0).kill());
+    eventually("the dead master is seen to be gone", async || !tier.is_connected()).await;
+    let errors = reader.stats().l2.errors;
+    let read = reader.get_many(&ids).await;
+    assert!(ids.iter().zip(&read).all(|(id, read)| read.is_none_or(|read| read == id * 2)));
+    let found = read.iter().flatten().count();
+    assert!((20..60).contains(&found), "{found} of 60 keys, a third of which is away");
+    assert_eq!(reader.stats().l2.errors, errors + 1);
 }

@@ -170,11 +170,11 @@ impl RemoteTier for EmbeddedTier {
         Ok(Fetched { record, now })
     }
 
-    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         let now = self.clock.unix_ms();
         let store = self.store.lock();
         let read = |key: &RemoteKey| store.live(key.as_bytes(), now).map(|entry| entry.record.clone());
-        Ok(keys.iter().map(|key| Fetched { record: read(key), now }).collect())
+        Ok(keys.iter().map(|key| Ok(Fetched { record: read(key), now })).collect())
     }
 
     async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {

@@ -146,8 +146,9 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// Reads one key.
     async fn get(&self, key: &RemoteKey) -> Result<Fetched>;
 
-    /// Reads many keys, answers in their order. One error fails the whole call.
-    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>>;
+    /// Reads many keys. Each has an answer of its own, in their order: where keys are on several servers, one that is away fails its own. An error
+    /// of the whole call means that no key was answered.
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>>;
 
     /// Asks for the lease. Call it only after a read that missed.
     async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired>;
@@ -183,7 +184,7 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
         (**self).get(key).await
     }
 
-    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         (**self).get_many(keys).await
     }
 

@@ -1,12 +1,17 @@
 //! The nodes behind a tier, and which of them has a key.
 
 use crate::cluster::{Cluster, slot_of};
-use crate::multiplexer::Request;
+use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node, called};
-use cache_core::Result;
+use cache_core::{Error, ErrorKind, Result};
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use redis::{RedisResult, Value};
 use std::sync::Arc;
 use std::time::Instant;
+
+/// How a command ended. An error that the server answered with is a reply.
+pub(crate) type Outcome = Result<Called<RedisResult<Value>>>;
 
 pub(crate) enum Nodes {
     /// One node, or the master that Sentinels name.
@@ -35,36 +40,66 @@ impl Nodes {
     /// Sends a command to the node that has the key. An error that the server answered with is a reply.
     ///
     /// Almost always there is a connection and nothing to follow: that way is short, for its future is part of each call's. The rest is boxed.
-    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
-        let underway = match self {
-            Self::One(node) => node.begin(deadline, request),
-            Self::Cluster(cluster) => cluster.begin(deadline, key, request),
-        };
-        let first = match underway {
-            None => None,
-            Some(underway) => {
-                let outcome = match underway {
-                    Ok(underway) => called(underway).await,
-                    Err(err) => Err(err),
-                };
-                match (self, outcome) {
-                    (Self::One(_), Ok(called)) => return Ok(called),
-                    (Self::Cluster(_), Ok(called)) if called.reply.is_ok() => return Ok(called),
-                    (Self::One(node), Err(err)) => {
-                        node.revive();
-                        return Err(err);
-                    }
-                    (Self::Cluster(_), outcome) => Some(outcome),
+    pub(crate) async fn send(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Outcome {
+        match self.first(self.begin(deadline, key, request)).await {
+            Ok(outcome) => outcome,
+            Err(first) => Box::pin(self.go_on(deadline, key, request, first)).await,
+        }
+    }
+
+    /// Sends commands, each to the node that has its key, those for one node together. Outcomes in their order; none holds up the others.
+    pub(crate) async fn send_many(&self, deadline: Instant, requests: Vec<(&[u8], Request<'_>)>) -> Vec<Outcome> {
+        let begun: Vec<_> = requests.iter().map(|(key, request)| self.begin(deadline, key, *request)).collect();
+        let mut outcomes = Vec::with_capacity(requests.len());
+        let mut unsettled = Vec::new();
+        for (begun, (key, request)) in begun.into_iter().zip(requests) {
+            match self.first(begun).await {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(first) => {
+                    unsettled.push(self.go_on(deadline, key, request, first).map({
+                        let place = outcomes.len();
+                        move |outcome| (place, outcome)
+                    }));
+                    outcomes.push(Err(Error::new(ErrorKind::Unavailable, "there is no connection to Redis")));
                 }
             }
+        }
+        for (place, outcome) in join_all(unsettled).await {
+            outcomes[place] = outcome;
+        }
+        outcomes
+    }
+
+    fn begin(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Option<Result<Underway>> {
+        match self {
+            Self::One(node) => node.begin(deadline, request),
+            Self::Cluster(cluster) => cluster.begin(deadline, key, request),
+        }
+    }
+
+    /// The outcome of a command that was begun, or, as an error, how it went if that is not the end of it.
+    async fn first(&self, begun: Option<Result<Underway>>) -> std::result::Result<Outcome, Option<Outcome>> {
+        let outcome = match begun {
+            None => return Err(None),
+            Some(Ok(underway)) => called(underway).await,
+            Some(Err(err)) => Err(err),
         };
-        Box::pin(async move {
-            match self {
-                Self::One(node) => node.send(deadline, request).await,
-                Self::Cluster(cluster) => cluster.send(deadline, key, request, first).await,
+        match (self, &outcome) {
+            (_, Ok(Called { reply: Ok(_), .. })) | (Self::One(_), Ok(_)) => Ok(outcome),
+            (Self::One(node), Err(_)) => {
+                node.revive();
+                Ok(outcome)
             }
-        })
-        .await
+            // It may have to be sent elsewhere, or put the map in doubt.
+            (Self::Cluster(_), _) => Err(Some(outcome)),
+        }
+    }
+
+    async fn go_on(&self, deadline: Instant, key: &[u8], request: Request<'_>, first: Option<Outcome>) -> Outcome {
+        match self {
+            Self::One(node) => node.send(deadline, request).await,
+            Self::Cluster(cluster) => cluster.send(deadline, key, request, first).await,
+        }
     }
 
     /// Splits keys into lots that one command can name, of so many at most, by their places in the list: in a cluster, those of one slot.

@@ -3,7 +3,6 @@
 use crate::builder::{Config, RedisTierBuilder};
 use crate::error::{from_driver, is_no_script};
 use crate::multiplexer::Request;
-use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::script::{Answer, Script};
 use bytes::Bytes;
@@ -111,18 +110,6 @@ impl RedisTier {
     pub(crate) fn deadline(&self) -> Instant {
         const DECADE: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 86_400);
         Instant::now() + self.config().timeout.min(DECADE)
-    }
-
-    /// Sends a command to the node of a key, and reads its reply.
-    pub(crate) async fn send<T: FromRedisValue>(
-        &self,
-        verb: &'static str,
-        deadline: Instant,
-        key: &[u8],
-        request: Request<'_>,
-    ) -> Result<Called<T>> {
-        let called = self.shared.nodes.send(deadline, key, request).await;
-        called.and_then(|called| called.map(read)).inspect_err(|err| failed(verb, err))
     }
 
     /// Runs a script on the node of a key, and takes its answer's word and detail.

@@ -2,6 +2,7 @@
 
 use crate::error::{from_driver, is_wrong_type};
 use crate::multiplexer::Request;
+use crate::node::Called;
 use crate::script::SCRIPTS;
 use crate::tier::{RedisTier, failed};
 use async_trait::async_trait;
@@ -11,13 +12,10 @@ use cache_core::{
     Acquire, Acquired, Claim, Error, ErrorKind, Fetched, Fill, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome,
     RemoteKey, RemoteTier, Result, Token,
 };
-use futures_util::future::{join_all, try_join_all};
-use redis::{Cmd, Value};
-use std::time::Duration;
-use std::time::Instant;
+use futures_util::future::join_all;
+use redis::{Cmd, RedisResult, Value};
+use std::time::{Duration, Instant};
 
-/// Keys of one MGET. A longer list goes in several.
-const READ_BATCH: usize = 1_024;
 /// Keys of one invalidation script, which keeps Redis from other work for some 5 µs a key.
 pub(crate) const INVALIDATE_BATCH: usize = 128;
 
@@ -28,29 +26,19 @@ impl RemoteTier for RedisTier {
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
-        self.fetch("get", self.deadline(), key).await
+        let called = self.nodes().send(self.deadline(), key.as_bytes(), Request::Get(key.as_bytes())).await;
+        self.fetched(called).inspect_err(|err| failed("get", err))
     }
 
-    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
-        let deadline = self.deadline();
-        if self.nodes().are_many() {
-            // What goes to one node goes together by itself.
-            return try_join_all(keys.iter().map(|key| self.fetch("get_many", deadline, key))).await;
-        }
-        let mut all = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(READ_BATCH) {
-            let mut cmd = redis::cmd("MGET");
-            for key in keys {
-                cmd.arg(key.as_bytes());
-            }
-            let called = self.send::<Vec<Option<Bytes>>>("get_many", deadline, &[], Request::Run(&cmd)).await?;
-            let now = called.now();
-            if called.reply.len() != keys.len() {
-                return Err(not_understood());
-            }
-            all.extend(called.reply.into_iter().map(|record| Fetched { record: record.map(|it| self.bounded(it)), now }));
-        }
-        Ok(all)
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
+        // GETs in few writes, and no MGET: a cluster takes none over all slots, and one with large values would hold up all other calls.
+        let requests = keys.iter().map(|key| (key.as_bytes(), Request::Get(key.as_bytes()))).collect();
+        let called = self.nodes().send_many(self.deadline(), requests).await;
+        let fetched: Vec<_> = called.into_iter().map(|called| self.fetched(called)).collect();
+        let error = fetched.iter().find_map(|fetched| fetched.as_ref().err());
+        let Some(error) = error else { return Ok(fetched) };
+        failed("get_many", error);
+        if fetched.iter().all(Result::is_err) { Err(error.clone()) } else { Ok(fetched) }
     }
 
     async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {
@@ -174,21 +162,18 @@ impl RemoteTier for RedisTier {
 }
 
 impl RedisTier {
-    async fn fetch(&self, verb: &'static str, deadline: Instant, key: &RemoteKey) -> Result<Fetched> {
-        let called = self.nodes().send(deadline, key.as_bytes(), Request::Get(key.as_bytes())).await;
-        let fetched = called.and_then(|called| {
-            let now = called.now();
-            let record = match called.reply {
-                Ok(Value::Nil) => None,
-                Ok(Value::BulkString(record)) => Some(self.bounded(record.into())),
-                // A list, say, is as foreign as any foreign string.
-                Err(err) if is_wrong_type(&err) => Some(Bytes::new()),
-                Err(err) => return Err(from_driver(&err)),
-                Ok(_) => return Err(not_understood()),
-            };
-            Ok(Fetched { record, now })
-        });
-        fetched.inspect_err(|err| failed(verb, err))
+    fn fetched(&self, called: Result<Called<RedisResult<Value>>>) -> Result<Fetched> {
+        let called = called?;
+        let now = called.now();
+        let record = match called.reply {
+            Ok(Value::Nil) => None,
+            Ok(Value::BulkString(record)) => Some(self.bounded(record.into())),
+            // A list, say, is as foreign as any foreign string.
+            Err(err) if is_wrong_type(&err) => Some(Bytes::new()),
+            Err(err) => return Err(from_driver(&err)),
+            Ok(_) => return Err(not_understood()),
+        };
+        Ok(Fetched { record, now })
     }
 
     /// Invalidates keys that one command can name, each with its echo and version. A letter for each.

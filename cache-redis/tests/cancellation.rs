@@ -33,7 +33,7 @@ async fn a_cancelled_call_never_leaves_its_reply_to_another() {
                         0 => tokio::time::timeout(patience, tier.get_many(&others))
                             .await
                             .ok()
-                            .map(|all| all.map(|mut all| all.remove(0))),
+                            .map(|all| all.and_then(|mut all| all.remove(0))),
                         1 => tokio::time::timeout(patience, tier.get(&keys[at])).await.ok(),
                         _ => Some(tier.get(&keys[at]).await),
                     };

@@ -108,7 +108,7 @@ async fn calls_for_many_keys_of_all_slots_answer_in_their_order(tier: &RedisTier
     }
     let read = tier.get_many(&keys).await.unwrap();
     for (id, fetched) in read.iter().enumerate() {
-        let payload = fetched.record.as_ref().map(|record| record.slice(92..));
+        let payload = fetched.as_ref().unwrap().record.as_ref().map(|record| record.slice(92..));
         assert_eq!(payload, (id % 3 != 0).then(|| format!("value {id}").into()), "{id}");
     }
     let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR).await.unwrap();
@@ -259,6 +259,12 @@ async fn a_dead_master_fails_its_own_keys_only_and_a_failover_heals_them() {
             let err = tier.get(key).await.expect_err("its master is dead");
             assert!(err.is_transient() && call.elapsed() < TIMEOUT + common::MARGIN, "{err:?} after {:?}", call.elapsed());
         }
+        let (call, all) = (Instant::now(), [&own[..], &others[..]].concat());
+        for (at, fetched) in tier.get_many(&all).await.expect("some are answered").into_iter().enumerate() {
+            assert_eq!(fetched.is_ok(), at >= own.len(), "{fetched:?}");
+        }
+        assert!(call.elapsed() < TIMEOUT + common::MARGIN, "{:?}", call.elapsed());
+        assert!(tier.get_many(&own).await.expect_err("no key is answered").is_transient());
     }
     tokio::task::block_in_place(|| cluster.await_failover(0));
     until("the keys are served by the new master", async || tier.get(&own[0]).await.is_ok()).await;

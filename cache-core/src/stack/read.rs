@@ -216,13 +216,26 @@ where
         let remote: Vec<_> = missing.iter().map(|(at, _)| l2.key(&keys[*at])).collect();
         match l2.read_many(&remote, &self.clock).await {
             Ok(reads) => {
+                let mut failed = None;
                 for (((&(at, hash), boarding), remote), read) in missing.iter().zip(&boardings).zip(&remote).zip(reads) {
+                    let read = match read {
+                        Ok(read) => read,
+                        Err(err) => {
+                            self.counters.count(Event::L2Miss);
+                            failed = Some(err);
+                            continue;
+                        }
+                    };
                     let admit = || self.admits(boarding.is_live());
                     let answer = self.promote(hash, &keys[at], remote.partition(), read, &admit);
                     if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
                         self.refresh(hash, keys[at].borrow(), None);
                     }
                     values[at] = answer.map(|answer| answer.value);
+                }
+                // One error a call, as where all of it fails.
+                if let Some(err) = failed {
+                    self.l2_failed("get_many", &err);
                 }
             }
             Err(err) => {

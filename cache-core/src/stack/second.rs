@@ -70,13 +70,14 @@ impl<K, V: 'static> Second<K, V> {
         Ok(self.decode(key, &self.tier.get(key).await?, sent))
     }
 
-    pub(crate) async fn read_many(&self, keys: &[RemoteKey], clock: &Clock) -> Result<Vec<Read<V>>> {
+    pub(crate) async fn read_many(&self, keys: &[RemoteKey], clock: &Clock) -> Result<Vec<Result<Read<V>>>> {
         let sent = clock.now();
         let fetched = self.tier.get_many(keys).await?;
         if fetched.len() != keys.len() {
             return Err(Error::new(ErrorKind::Unavailable, "L2 answered another number of keys than was asked"));
         }
-        Ok(keys.iter().zip(&fetched).map(|(key, fetched)| self.decode(key, fetched, sent)).collect())
+        let decode = |(key, fetched): (_, Result<Fetched>)| fetched.map(|fetched| self.decode(key, &fetched, sent));
+        Ok(keys.iter().zip(fetched).map(decode).collect())
     }
 
     fn decode(&self, key: &RemoteKey, fetched: &Fetched, sent: Moment) -> Read<V> {

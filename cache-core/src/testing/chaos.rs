@@ -124,7 +124,7 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         self.through("get", self.inner.get(key)).await
     }
 
-    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Fetched>> {
+    async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         self.through("get_many", self.inner.get_many(keys)).await
     }
 

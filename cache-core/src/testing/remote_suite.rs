@@ -83,6 +83,7 @@ pub async fn remote_suite<T: RemoteTier + ?Sized>(tier: &T, plant: &dyn Plant, s
     }
     let fetched = tier.get_many(&keys).await.expect("the tier answers");
     for (key, fetched) in keys.iter().zip(fetched) {
+        let fetched = fetched.expect("the tier answers for each key");
         assert!(same(fetched.record.as_ref(), &model[key]), "seed {seed}: get_many differs from get");
     }
 }

@@ -48,7 +48,7 @@ impl Client for OursRemote {
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Option<u64>>, Failure> {
-        Ok(self.tier.get_many(keys).await?.iter().map(owner_of).collect())
+        self.tier.get_many(keys).await?.into_iter().map(|fetched| Ok(owner_of(&fetched?))).collect()
     }
 
     async fn fill(&self, key: &RemoteKey, value: Vec<u8>) -> Result<(), Failure> {

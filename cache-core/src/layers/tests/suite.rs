@@ -72,7 +72,7 @@ impl RemoteTier for ClosingTier {
     async fn get(&self, key: &crate::RemoteKey) -> crate::Result<crate::Fetched> {
         self.inner.get(key).await
     }
-    async fn get_many(&self, keys: &[crate::RemoteKey]) -> crate::Result<Vec<crate::Fetched>> {
+    async fn get_many(&self, keys: &[crate::RemoteKey]) -> crate::Result<Vec<crate::Result<crate::Fetched>>> {
         self.inner.get_many(keys).await
     }
     async fn acquire(&self, key: &crate::RemoteKey, acquire: &crate::Acquire) -> crate::Result<crate::Acquired> {
