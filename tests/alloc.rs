@@ -192,7 +192,7 @@ fn over_moka_nothing_is_allocated_but_by_mokas_own_maintenance() {
 }
 
 #[test]
-fn the_futures_of_load_and_get_are_small() {
+fn b9_the_futures_of_load_and_get_are_small() {
     let cache = cache(MemoryTier::new(10_000));
     let key = "1".to_owned();
     let load = size_of_val(&cache.load(&key));

@@ -13,7 +13,7 @@ async fn cache(redis: &Redis, ttl: Ttl) -> TieredCache<String, String, NoLocal> 
 }
 
 #[tokio::test]
-async fn any_key_is_a_key() {
+async fn h1_any_key_is_a_key() {
     let redis = Redis::start();
     let cache = cache(&redis, Ttl::minutes(5)).await;
     let long = "k".repeat(1 << 20);
@@ -40,7 +40,7 @@ async fn a_life_of_a_thousand_years_reaches_redis() {
 }
 
 #[tokio::test]
-async fn a_record_cut_short_in_redis_is_a_miss_and_ends_with_an_invalidation() {
+async fn e2_a_record_cut_short_in_redis_is_a_miss_and_ends_with_an_invalidation() {
     let redis = Redis::start();
     let cache = cache(&redis, Ttl::minutes(5)).await;
     let tier = RedisTier::connect(&redis.url()).await.unwrap();

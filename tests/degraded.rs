@@ -44,7 +44,7 @@ async fn two_nodes_share_values_through_a_real_redis() {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_down_at_start_is_a_counter_and_comes_up_by_itself() {
+async fn c1_a_redis_that_is_down_at_start_is_a_counter_and_comes_up_by_itself() {
     let mut redis = Redis::start();
     redis.kill();
     let cache = cache(&redis.url()).await;
@@ -60,7 +60,7 @@ async fn a_redis_that_is_down_at_start_is_a_counter_and_comes_up_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_killed_and_restarted_in_the_middle_of_traffic_fails_no_request() {
+async fn c2_a_redis_killed_and_restarted_in_the_middle_of_traffic_fails_no_request() {
     let mut redis = Redis::start();
     let cache = cache(&redis.url()).await;
     let (stop, served) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -101,7 +101,7 @@ async fn a_redis_killed_and_restarted_in_the_middle_of_traffic_fails_no_request(
 }
 
 #[tokio::test]
-async fn a_redis_that_hangs_costs_a_read_no_more_than_its_timeouts() {
+async fn c2_a_redis_that_hangs_costs_a_read_no_more_than_its_timeouts() {
     let redis = Redis::start();
     let cache = cache(&redis.url()).await;
     cache.load(&1).await.unwrap();
@@ -116,7 +116,7 @@ async fn a_redis_that_hangs_costs_a_read_no_more_than_its_timeouts() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_open_and_dead_is_replaced() {
+async fn c2_a_connection_that_is_open_and_dead_is_replaced() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
     let cache = cache(&proxy.url()).await;
@@ -132,7 +132,7 @@ async fn a_connection_that_is_open_and_dead_is_replaced() {
 }
 
 #[tokio::test]
-async fn wrong_urls_and_passwords_are_errors_when_the_tier_is_made() {
+async fn h3_wrong_urls_and_passwords_are_errors_when_the_tier_is_made() {
     let redis = Redis::builder().password("right").start();
     let wrong = format!("redis://:wrong-secret@127.0.0.1:{}/", redis.port());
     let err = RedisTier::connect(&wrong).await.map(drop).unwrap_err();

@@ -490,3 +490,18 @@ async fn a_life_of_a_thousand_years_is_simply_long() {
     hands.advance(seconds(100 * 365 * 86_400));
     assert_eq!(cache.load(&1).await.unwrap(), 1);
 }
+
+/// Who knows how one process places its keys knows nothing about another.
+#[tokio::test]
+async fn e5_the_same_key_hashes_to_something_else_in_each_cache() {
+    let hash = async || {
+        let (tier, seen) = (Watched::new(), Arc::new(AtomicU64::new(0)));
+        let noted = seen.clone();
+        tier.after_look(move |_, hash, _| noted.store(hash, Ordering::SeqCst));
+        let cache = TieredCache::<u64, u64>::builder("t").l1(tier).build().unwrap();
+        assert_eq!(cache.get(&7).await, None);
+        seen.load(Ordering::SeqCst)
+    };
+    let hashes = [hash().await, hash().await, hash().await];
+    assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2] && !hashes.contains(&0), "{hashes:x?}");
+}

@@ -378,7 +378,7 @@ async fn a_value_in_l2_is_the_last_resort_of_a_node_that_never_saw_it() {
 }
 
 #[tokio::test]
-async fn a_damaged_record_is_a_miss_and_is_replaced_by_the_next_load() {
+async fn e2_a_damaged_record_is_a_miss_and_is_replaced_by_the_next_load() {
     let world = World::new();
     let a = world.node();
     a.load(&1).await.unwrap();
@@ -394,7 +394,7 @@ async fn a_damaged_record_is_a_miss_and_is_replaced_by_the_next_load() {
 }
 
 #[tokio::test]
-async fn the_record_of_another_key_is_a_miss() {
+async fn e2_the_record_of_another_key_is_a_miss() {
     let world = World::new();
     let a = world.node();
     a.insert(&2, 22).await.unwrap();
@@ -419,7 +419,7 @@ async fn a_foreign_value_under_our_key_is_left_alone_and_costs_no_reader_an_erro
 }
 
 #[tokio::test]
-async fn a_value_too_large_for_l2_is_served_and_kept_in_l1() {
+async fn e4_a_value_too_large_for_l2_is_served_and_kept_in_l1() {
     let l2 = EmbeddedTier::new();
     let cache = TieredCache::<u64, String>::builder("t")
         .l1(MemoryTier::new(10))
@@ -459,7 +459,7 @@ fn rolling<V: cachestack::Storable + Clone + Send + Sync + 'static>(
 }
 
 #[tokio::test]
-async fn old_and_new_code_read_each_other_while_the_codec_can() {
+async fn e1_old_and_new_code_read_each_other_while_the_codec_can() {
     let l2 = EmbeddedTier::new();
     let old = rolling(&l2, 1, Old { name: "anvil".into() });
     let new = rolling(&l2, 1, New { name: "vise".into(), price: 3 });
@@ -470,7 +470,7 @@ async fn old_and_new_code_read_each_other_while_the_codec_can() {
 }
 
 #[tokio::test]
-async fn a_newer_schema_wins_and_is_left_alone_by_older_code() {
+async fn e1_a_newer_schema_wins_and_is_left_alone_by_older_code() {
     let l2 = EmbeddedTier::new();
     let old = rolling(&l2, 1, Old { name: "old".into() });
     let new = rolling(&l2, 2, New { name: "new".into(), price: 3 });
@@ -484,7 +484,7 @@ async fn a_newer_schema_wins_and_is_left_alone_by_older_code() {
 }
 
 #[tokio::test]
-async fn another_codec_is_a_miss_that_the_next_load_replaces() {
+async fn e1_another_codec_is_a_miss_that_the_next_load_replaces() {
     let l2 = EmbeddedTier::new();
     let build = |codec: Box<dyn Codec<u64>>| {
         let load = |key| async move { Ok::<_, io::Error>(key) };

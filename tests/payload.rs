@@ -87,7 +87,7 @@ async fn a_value_is_neither_readable_in_l2_nor_larger_than_it_need_be() {
 }
 
 #[tokio::test]
-async fn a_record_moved_to_another_key_is_a_miss_and_the_next_load_replaces_it() {
+async fn h5_a_record_moved_to_another_key_is_a_miss_and_the_next_load_replaces_it() {
     let l2 = EmbeddedTier::new();
     let node = sealing(&l2);
     load(&node, "a").await;
@@ -101,7 +101,7 @@ async fn a_record_moved_to_another_key_is_a_miss_and_the_next_load_replaces_it()
 }
 
 #[tokio::test]
-async fn a_forged_record_is_a_miss() {
+async fn h5_a_forged_record_is_a_miss() {
     let l2 = EmbeddedTier::new();
     let node = sealing(&l2);
     load(&node, "k").await;
@@ -147,7 +147,7 @@ async fn a_rotated_key_reads_what_the_old_one_sealed_and_a_removed_one_is_a_miss
 }
 
 #[tokio::test]
-async fn nodes_with_and_without_a_keyring_do_not_write_over_each_other_for_ever() {
+async fn e1_nodes_with_and_without_a_keyring_do_not_write_over_each_other_for_ever() {
     let l2 = EmbeddedTier::new();
     let (plain, sealing) = (node(&l2, |builder| builder), sealing(&l2));
     assert_eq!(load(&plain, "k").await, Tier::Origin);
@@ -166,7 +166,7 @@ async fn nodes_with_and_without_a_keyring_do_not_write_over_each_other_for_ever(
 }
 
 #[tokio::test]
-async fn a_flag_of_a_later_version_is_left_alone_in_this_schema_and_replaced_in_an_older_one() {
+async fn e1_a_flag_of_a_later_version_is_left_alone_in_this_schema_and_replaced_in_an_older_one() {
     let l2 = EmbeddedTier::new();
     let here = node(&l2, |builder| builder);
     load(&here, "k").await;
@@ -198,7 +198,7 @@ async fn nodes_with_and_without_compression_read_each_other() {
 
 /// The tests' runtime has one thread, and a `get` runs on it.
 #[tokio::test]
-async fn a_bomb_is_refused_before_memory_is_allocated_for_it() {
+async fn e3_a_bomb_is_refused_before_memory_is_allocated_for_it() {
     let l2 = EmbeddedTier::new();
     let node = node(&l2, |builder| builder.compression(Compression::lz4().at_most(1 << 22)));
     load(&node, "k").await;

@@ -1,4 +1,4 @@
-//! No key, value, address or password in any span, event, error or Debug text.
+//! No key, value, address or password in any span, event, error or Debug text (H3), nor a key in any figure (H6).
 
 use cache_core::testing::{Chaos, ChaosTier};
 use cachestack::{EmbeddedTier, MemoryTier, RedisTier, TieredCache};
@@ -22,7 +22,7 @@ impl io::Write for Log {
 }
 
 #[test]
-fn keys_values_addresses_and_passwords_are_in_no_trace_and_no_error() {
+fn h3_keys_values_addresses_and_passwords_are_in_no_trace_and_no_error() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

@@ -50,7 +50,7 @@ fn cache(gate: &Gate) -> Cache {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_callers_of_a_cold_key_cost_one_load_though_ten_are_cancelled() {
+async fn b7_a_thousand_callers_of_a_cold_key_cost_one_load_though_ten_are_cancelled() {
     let gate = Gate::shut();
     let cache = cache(&gate);
     let mut callers = JoinSet::new();
@@ -77,7 +77,7 @@ fn bug() -> Result<u64, io::Error> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
+async fn b4_a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
     let cache = Cache::builder("t").l1(MemoryTier::new(100)).build().unwrap();
     let go = Arc::new(Semaphore::new(0));
     let mut callers = JoinSet::new();
@@ -101,7 +101,7 @@ async fn a_panicking_loader_is_an_error_for_all_and_frees_the_key() {
 }
 
 #[tokio::test]
-async fn a_panic_in_the_closure_itself_is_caught_too() {
+async fn b4_a_panic_in_the_closure_itself_is_caught_too() {
     let cache = Cache::builder("t")
         .l1(MemoryTier::new(100))
         .origin(|key: u64| {
@@ -115,7 +115,7 @@ async fn a_panic_in_the_closure_itself_is_caught_too() {
 }
 
 #[tokio::test]
-async fn a_failed_load_is_shared_by_those_who_wait_and_run_again_for_who_comes_later() {
+async fn b5_a_failed_load_is_shared_by_those_who_wait_and_run_again_for_who_comes_later() {
     let loads = Arc::new(AtomicU64::new(0));
     let counted = loads.clone();
     let origin = move |_: u64| {
@@ -171,7 +171,7 @@ async fn poll_then_drop(future: impl Future, polls: usize) -> bool {
 }
 
 #[tokio::test]
-async fn a_leader_dropped_at_any_await_point_leaves_one_load_and_its_value() {
+async fn b1_a_leader_dropped_at_any_await_point_leaves_one_load_and_its_value() {
     for polls in 0..12 {
         let l2 = ChaosTier::new(EmbeddedTier::new());
         let loads = Arc::new(AtomicU64::new(0));
@@ -194,7 +194,7 @@ async fn a_leader_dropped_at_any_await_point_leaves_one_load_and_its_value() {
 }
 
 #[tokio::test]
-async fn a_leader_that_is_held_and_never_polled_again_holds_up_nobody() {
+async fn b2_a_leader_that_is_held_and_never_polled_again_holds_up_nobody() {
     let gate = Gate::shut();
     let cache = cache(&gate);
     let mut held = pin!(cache.load(&1));
@@ -209,7 +209,7 @@ async fn a_leader_that_is_held_and_never_polled_again_holds_up_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_whose_callers_have_all_timed_out_is_cached_for_the_next() {
+async fn b3_a_load_whose_callers_have_all_timed_out_is_cached_for_the_next() {
     let gate = Gate::shut();
     let cache = cache(&gate);
     let waits = futures_join(10, || tokio::time::timeout(Duration::from_millis(5), cache.load(&1))).await;
@@ -230,7 +230,7 @@ async fn a_load_that_never_ends_ends_by_the_load_timeout() {
 }
 
 #[tokio::test]
-async fn a_loader_that_asks_for_its_own_key_gets_an_error_and_other_keys_work() {
+async fn b6_a_loader_that_asks_for_its_own_key_gets_an_error_and_other_keys_work() {
     let cell = Arc::new(std::sync::OnceLock::<Cache>::new());
     let inner = cell.clone();
     // 1 asks for 1; 2 asks for 3, which asks for 2; 4 asks for 5, which is fine.
@@ -258,7 +258,7 @@ async fn a_loader_that_asks_for_its_own_key_gets_an_error_and_other_keys_work() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cycle_between_two_independent_loads_ends_by_the_load_timeout() {
+async fn b6_a_cycle_between_two_independent_loads_ends_by_the_load_timeout() {
     let cell = Arc::new(std::sync::OnceLock::<Cache>::new());
     let (inner, both) = (cell.clone(), Arc::new(tokio::sync::Barrier::new(2)));
     let origin = move |key: u64| {
@@ -330,7 +330,7 @@ async fn two_nodes_share_one_load() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_holder_that_dies_delays_others_by_no_more_than_its_lease() {
+async fn b10_a_lease_holder_that_dies_delays_others_by_no_more_than_its_lease() {
     let hands = ManualClock::new();
     let l2 = ChaosTier::new(EmbeddedTier::new().clock(hands.clock()));
     let (dead, alive) = (Gate::shut(), Gate::shut());
@@ -346,7 +346,7 @@ async fn a_lease_holder_that_dies_delays_others_by_no_more_than_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_load_slower_than_its_lease_does_not_overwrite_its_successor() {
+async fn b11_a_load_slower_than_its_lease_does_not_overwrite_its_successor() {
     let hands = ManualClock::new();
     let l2 = ChaosTier::new(EmbeddedTier::new().clock(hands.clock()));
     let (slow, fast) = (Gate::shut(), Gate::shut());
@@ -398,7 +398,7 @@ async fn an_l2_whose_replies_are_lost_costs_a_load_and_no_error() {
 }
 
 #[tokio::test]
-async fn a_loader_that_writes_a_key_whose_write_loads_its_own_gets_an_error() {
+async fn b6_a_loader_that_writes_a_key_whose_write_loads_its_own_gets_an_error() {
     let cache = Cache::builder("t").l1(MemoryTier::new(10)).build().unwrap();
     let again = cache.clone();
     let load = move || async move {

@@ -37,6 +37,11 @@ pub(crate) fn is_no_script(err: &RedisError) -> bool {
     err.kind() == redis::ErrorKind::Server(ServerErrorKind::NoScript)
 }
 
+/// `maxmemory` is reached, and the server may not evict.
+pub(crate) fn is_out_of_memory(err: &RedisError) -> bool {
+    err.code() == Some("OOM")
+}
+
 pub(crate) fn is_read_only(err: &RedisError) -> bool {
     err.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -27,18 +27,34 @@
 //!
 //! | what happens | what calls see | what the tier does |
 //! |---|---|---|
-//! | down at start, or the port refuses | [`Unavailable`] at once | dials every 10 to 250 ms, with jitter and a new name lookup |
-//! | the connection breaks | [`Unavailable`] at once, outcome unknown if under way | the same |
+//! | down at start, or the port refuses later | [`Unavailable`] at once | dials every 10 to 250 ms, with jitter and a new name lookup |
+//! | killed, restarted, or the connection is reset | [`Unavailable`] at once, outcome unknown if under way | the same; what Redis had is gone, and is a miss |
 //! | Redis hangs, or the network swallows packets | [`Timeout`] after the timeout | after 5 in a row drops the connection and dials |
+//! | the connection is open and dead, while new ones work | the same | the same |
 //! | idle on a dead connection | nothing | probes every 2 s, and drops it likewise |
-//! | a failover leaves a replica at the address | [`Unavailable`] for the first write | drops the connection and dials |
+//! | ten times the latency | nothing within the timeout, else [`Timeout`] | the same, if 5 in a row are too late |
+//! | a failover leaves a replica at the address, or behind the name | [`Unavailable`] for the first write | drops the connection and dials |
 //! | Sentinels: the master dies | [`Unavailable`] at once | asks them at each dial, takes none but a master |
 //! | cluster: a master dies | [`Unavailable`] at once for its own keys, until a replica takes over; no others notice | asks the others for the slots |
 //! | cluster: slots move | nothing | follows MOVED and ASK, tries TRYAGAIN again |
-//! | restart, `SCRIPT FLUSH` | nothing | loads the scripts again |
-//! | out of memory, `noeviction` | [`Unavailable`] for acquire, fill and put | reads and invalidations go on working |
-//! | credentials refused | [`Credentials`] | [`connect`](RedisTier::connect) fails with it; later, dials every 1 to 2 s |
+//! | cluster: a slot is given away without its keys | a miss | follows it |
+//! | restart, `SCRIPT FLUSH`, a failover | nothing | loads the script again, once, and repeats the call |
+//! | out of memory, `noeviction` | [`Unavailable`] for acquire, fill and put; reads go on | nothing |
+//! | the same, for an invalidation | nothing | puts the tombstone in the record's place, or removes the record; [`Unavailable`] if neither is taken |
+//! | `allkeys-lru` and the like evict | a miss; a fill whose lease has gone is refused | nothing: this is how Redis should be run |
+//! | any other reply that is an error (BUSY, LOADING, CLUSTERDOWN, …) | [`Unavailable`]; never a value | nothing |
+//! | credentials or a permission refused | [`Credentials`] | [`connect`](RedisTier::connect) fails with it; later, dials every 1 to 2 s |
 //! | TLS: a certificate that has expired, or is another's; no TLS there | [`Config`] at once | the same, and no password is sent |
+//! | a call is cancelled, even in the middle of its reply | nothing | lets the command run; its reply is nobody's, least of all the next call's |
+//! | who holds a lease dies | `Busy` until the lease ends by Redis' clock, then it is granted | nothing |
+//! | a load outlives its lease | its fill is refused, if another load, a write or an invalidation came meanwhile | nothing |
+//! | a record is damaged, cut short, or another key's | bytes that [`Record`](cache_core::record::Record) refuses: a miss | an acquire by force replaces it |
+//! | a record is of a newer schema or format | `Newer`: a miss | leaves it alone |
+//! | a record is larger than `max_record_bytes` | [`TooLarge`] when written; when read, its header alone: a miss | frees the rest |
+//! | what stands there is not the library's | `Foreign`: a miss | leaves it alone |
+//!
+//! A [`TieredCache`](cache_core::TieredCache) above it answers its reads from the origin through all of this, one load a key at a time, and gives
+//! an invalidation's error to who asked for it. Each line is a test with real servers, in `tests` here or in `tests/faults` of the workspace.
 //!
 //! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
 //! and no error shows an address, a user, a password, a key or a value.
@@ -95,6 +111,7 @@
 //! [`Timeout`]: cache_core::ErrorKind::Timeout
 //! [`Credentials`]: cache_core::ErrorKind::Credentials
 //! [`Config`]: cache_core::ErrorKind::Config
+//! [`TooLarge`]: cache_core::ErrorKind::TooLarge
 #![forbid(unsafe_code)]
 
 mod builder;

@@ -1,8 +1,9 @@
 //! The tier's handle: it finds the node for each call, and says how it ended.
 
 use crate::builder::{Config, RedisTierBuilder};
-use crate::error::{from_driver, is_no_script};
+use crate::error::{from_driver, is_no_script, is_out_of_memory};
 use crate::multiplexer::Request;
+use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::script::{Answer, Script};
 use bytes::Bytes;
@@ -121,22 +122,41 @@ impl RedisTier {
         script: &Script,
         call: &Cmd,
     ) -> Result<(Bytes, Bytes)> {
+        let run = async { self.call(deadline, key, script, call).await.and_then(answer) };
+        run.await.inspect_err(|err| failed(verb, err))
+    }
+
+    /// The same, with `None` where the server refuses the script because it is out of memory.
+    pub(crate) async fn run_with_memory(
+        &self,
+        verb: &'static str,
+        deadline: Instant,
+        key: &[u8],
+        script: &Script,
+        call: &Cmd,
+    ) -> Result<Option<(Bytes, Bytes)>> {
         let run = async {
-            let mut called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
-            for _ in 0..MOST_LOADS {
-                if !called.reply.as_ref().is_err_and(is_no_script) {
-                    break;
-                }
-                // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
-                self.shared.nodes.send(deadline, key, Request::Run(&script.load())).await?;
-                called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+            let called = self.call(deadline, key, script, call).await?;
+            if called.reply.as_ref().is_err_and(is_out_of_memory) {
+                return Ok(None);
             }
-            let called = called.map(read::<Answer>)?;
-            called.observe(called.reply.0);
-            let (_, word, detail) = called.reply;
-            Ok((word, detail))
+            answer(called).map(Some)
         };
         run.await.inspect_err(|err| failed(verb, err))
+    }
+
+    /// Sends a script's call, and the script first where the server has forgotten it.
+    async fn call(&self, deadline: Instant, key: &[u8], script: &Script, call: &Cmd) -> Result<Called<RedisResult<Value>>> {
+        let mut called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+        for _ in 0..MOST_LOADS {
+            if !called.reply.as_ref().is_err_and(is_no_script) {
+                break;
+            }
+            // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
+            self.shared.nodes.send(deadline, key, Request::Run(&script.load())).await?;
+            called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+        }
+        Ok(called)
     }
 
     pub(crate) async fn stop(&self) {
@@ -152,6 +172,14 @@ impl RedisTier {
         // Copied, so that the rest is freed.
         Bytes::copy_from_slice(&record[..HEADER_LEN])
     }
+}
+
+/// What a script has answered: word and detail. Its time goes to the connection's clock.
+fn answer(called: Called<RedisResult<Value>>) -> Result<(Bytes, Bytes)> {
+    let called = called.map(read::<Answer>)?;
+    called.observe(called.reply.0);
+    let (_, word, detail) = called.reply;
+    Ok((word, detail))
 }
 
 /// A reply as what it should be.

@@ -4,10 +4,10 @@ use crate::error::{from_driver, is_wrong_type};
 use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::script::SCRIPTS;
-use crate::tier::{RedisTier, failed};
+use crate::tier::{RedisTier, failed, read};
 use async_trait::async_trait;
 use bytes::Bytes;
-use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, millis};
+use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, is_ours, millis};
 use cache_core::{
     Acquire, Acquired, Claim, Error, ErrorKind, Fetched, Fill, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome,
     RemoteKey, RemoteTier, Result, Token,
@@ -15,6 +15,7 @@ use cache_core::{
 use futures_util::future::join_all;
 use redis::{Cmd, RedisResult, Value};
 use std::time::{Duration, Instant};
+use tracing::debug;
 
 /// Keys of one invalidation script, which keeps Redis from other work for some 5 µs a key.
 pub(crate) const INVALIDATE_BATCH: usize = 128;
@@ -193,8 +194,35 @@ impl RedisTier {
         for (_, wanted) in &keys {
             call.arg(wanted);
         }
-        let (_, letters) = self.run(verb, deadline, first, &SCRIPTS.invalidate, &call).await?;
+        let Some((_, letters)) = self.run_with_memory(verb, deadline, first, &SCRIPTS.invalidate, &call).await? else {
+            debug!(verb, "Redis is out of memory: records are removed where tombstones should be");
+            // All to their end, whatever becomes of one.
+            let removed = join_all(keys.iter().map(|(key, wanted)| self.remove(verb, deadline, key, wanted.is_empty())));
+            return removed.await.into_iter().collect::<Result<Vec<u8>>>().map(Bytes::from);
+        };
         if letters.len() == keys.len() { Ok(letters) } else { Err(not_understood()) }
+    }
+
+    /// What is left of an invalidation where Redis is out of memory and takes no script at all: the record goes, and with it any lease, so that
+    /// nothing older can be read or stored. Its floor and its announced writes go too. The letter of `invalidate.lua` for it.
+    async fn remove(&self, verb: &'static str, deadline: Instant, key: &[u8], may_be_absent: bool) -> Result<u8> {
+        let mut look = redis::cmd("GETRANGE");
+        look.arg(key).arg(0).arg(HEAD_LEN - 1);
+        let looked = self.nodes().send(deadline, key, Request::Run(&look)).await.inspect_err(|err| failed(verb, err))?;
+        if looked.reply.as_ref().is_err_and(is_wrong_type) {
+            return Ok(b'F');
+        }
+        let head = read::<Bytes>(looked.reply).inspect_err(|err| failed(verb, err))?;
+        if head.is_empty() {
+            return Ok(if may_be_absent { b'A' } else { b'T' });
+        }
+        if !is_ours(&head) {
+            return Ok(b'F');
+        }
+        let mut unlink = redis::cmd("UNLINK");
+        unlink.arg(key);
+        let removed = self.nodes().send(deadline, key, Request::Run(&unlink)).await.and_then(|called| read::<u64>(called.reply));
+        removed.inspect_err(|err| failed(verb, err)).map(|_| b'T')
     }
 
     pub(crate) fn check_size(&self, body: &Body) -> Result<()> {

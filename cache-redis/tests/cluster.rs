@@ -237,7 +237,7 @@ async fn c8_a_slot_that_was_given_away_without_its_keys_is_followed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_dead_master_fails_its_own_keys_only_and_a_failover_heals_them() {
+async fn c5_a_dead_master_fails_its_own_keys_only_and_a_failover_heals_them() {
     let mut cluster = RedisCluster::builder().partial_coverage().start();
     let tier = quick(&cluster).await;
     let node = Raw::connect(&cluster.node(1).url()).await;
@@ -275,7 +275,7 @@ async fn a_dead_master_fails_its_own_keys_only_and_a_failover_heals_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failover_in_order_under_traffic_heals_by_itself() {
+async fn c5_a_failover_in_order_under_traffic_heals_by_itself() {
     let cluster = RedisCluster::start();
     let tier = quick(&cluster).await;
     let traffic = Traffic::start(&tier, 8);
@@ -287,7 +287,7 @@ async fn a_failover_in_order_under_traffic_heals_by_itself() {
 }
 
 #[tokio::test]
-async fn a_cluster_that_is_down_at_start_comes_up_by_itself() {
+async fn c1_a_cluster_that_is_down_at_start_comes_up_by_itself() {
     let mut cluster = RedisCluster::start();
     let nodes = urls(&cluster);
     for node in 0..6 {

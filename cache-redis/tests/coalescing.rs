@@ -67,7 +67,7 @@ async fn b8_calls_that_are_cancelled_in_a_batch_leave_the_others_their_own_repli
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_answer_that_is_an_error_is_no_one_elses() {
+async fn c12_one_answer_that_is_an_error_is_no_one_elses() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let keys = stored(&tier, 100).await;
@@ -106,7 +106,7 @@ async fn many_large_values_come_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_wait_in_a_queue_end_in_time_when_redis_hangs() {
+async fn c2_calls_that_wait_in_a_queue_end_in_time_when_redis_hangs() {
     let redis = Redis::start();
     let timeout = Duration::from_millis(100);
     let tier = cache_redis::RedisTier::builder(&redis.url()).timeout(timeout).connect().await.unwrap();

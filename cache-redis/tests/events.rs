@@ -61,7 +61,7 @@ async fn an_outage_is_one_warning_and_one_event_when_it_is_over() {
 }
 
 #[tokio::test]
-async fn neither_events_nor_errors_nor_debug_show_a_password_a_user_an_address_a_key_or_a_value() {
+async fn h3_neither_events_nor_errors_nor_debug_show_a_password_a_user_an_address_a_key_or_a_value() {
     collect();
     let mut seen = String::new();
     let mut note = |what: &dyn std::fmt::Debug| writeln!(seen, "{what:?}").expect("a string takes all");

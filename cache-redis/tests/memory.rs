@@ -3,9 +3,13 @@
 mod common;
 
 use cache_core::record::{Record, State};
-use cache_core::{Claim, ErrorKind, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteKey, RemoteTier, Token};
+use cache_core::testing::Plant;
+use cache_core::{
+    Claim, ErrorKind, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, TieredCache, Token,
+};
 use cache_redis::RedisTier;
-use common::{HOUR, Raw, asks, body, fills, key, namespace, store, tier};
+use common::relay::Relay;
+use common::{HOUR, Raw, asks, body, fills, invalidation, key, namespace, store, tier};
 use std::time::Duration;
 use test_servers::Redis;
 
@@ -21,7 +25,7 @@ async fn state(tier: &RedisTier, key: &RemoteKey) -> Option<(State, u64)> {
 }
 
 #[tokio::test]
-async fn reads_go_on_without_memory_and_writes_say_what_is_wrong() {
+async fn c4_reads_go_on_without_memory_and_writes_say_what_is_wrong() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let (old, new) = (key(), key());
@@ -34,7 +38,7 @@ async fn reads_go_on_without_memory_and_writes_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn an_invalidation_works_without_memory() {
+async fn c4_an_invalidation_works_without_memory() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let namespace = namespace();
@@ -67,7 +71,7 @@ async fn an_invalidation_works_without_memory() {
 }
 
 #[tokio::test]
-async fn a_clear_works_without_memory() {
+async fn c4_a_clear_works_without_memory() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let namespace = namespace();
@@ -80,4 +84,84 @@ async fn a_clear_works_without_memory() {
     for key in &keys {
         assert_eq!(state(&tier, key).await, Some((State::Tombstone, 0)));
     }
+}
+
+#[tokio::test]
+async fn c4_announced_writes_survive_an_invalidation_without_memory() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let key = key();
+    let token = Token::unique();
+    let deadline = raw.time_us().await / 1_000 + 3_600_000;
+    let record = Record { state: State::Marked, version: 7, token, deadline, created: 0, marks: 1, body: body(&key, "", HOUR) };
+    raw.plant(&key, Some(record.encode())).await;
+    raw.query::<()>(redis::cmd("PEXPIRE").arg(key.as_bytes()).arg(60_000)).await;
+    exhaust(&raw).await;
+    let asked = [Invalidation { key: key.clone(), version: Some(9) }];
+    assert_eq!(tier.invalidate(&asked, HOUR).await.unwrap(), [Invalidated::Tombstoned]);
+    let found = Record::decode(&tier.get(&key).await.unwrap().record.unwrap(), key.echo()).unwrap();
+    assert_eq!(found, Record { version: 9, ..record }, "the floor has risen, and all else is as it was");
+    assert!(raw.of::<i64>("PTTL", &key).await > 60_000, "and it stays for as long as the invalidation says");
+}
+
+const OOM: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
+/// Redis itself runs the script and refuses its writes. Other servers, and proxies before them, refuse the whole script.
+#[tokio::test]
+async fn c4_where_the_script_is_refused_the_record_goes_instead() {
+    let redis = Redis::start();
+    let relay = Relay::start(redis.port()).await;
+    let (tier, raw) = (tier(&relay.url()).await, Raw::connect(&redis.url()).await);
+    let namespace = namespace();
+    let [value, leased, absent, foreign, list, other] = [1, 2, 3, 4, 5, 6].map(|key| namespace.key(&key));
+    for key in [&value, &other] {
+        store(&tier, key, "old").await;
+    }
+    let in_flight = Token::unique();
+    tier.acquire(&leased, &asks(in_flight, Claim::Vacant)).await.unwrap();
+    raw.query::<()>(redis::cmd("SET").arg(foreign.as_bytes()).arg("foreign")).await;
+    raw.query::<()>(redis::cmd("RPUSH").arg(list.as_bytes()).arg("foreign")).await;
+    exhaust(&raw).await;
+    relay.refuse(&["EVALSHA"], OOM);
+
+    let asked = [&value, &leased, &absent, &foreign, &list].map(invalidation);
+    let ended = tier.invalidate(&asked, HOUR).await.unwrap();
+    let (done, not_ours) = (Invalidated::Tombstoned, Invalidated::Foreign);
+    assert_eq!(ended, [done, done, done, not_ours, not_ours]);
+    for key in [&value, &leased, &absent] {
+        assert_eq!(tier.get(key).await.unwrap().record, None);
+    }
+    assert_eq!(raw.of::<String>("GET", &foreign).await, "foreign");
+    assert_eq!(raw.of::<u64>("LLEN", &list).await, 1);
+    assert_eq!(tier.clear(&namespace, HOUR).await.unwrap(), 1, "the one that was left");
+    assert_eq!(tier.get(&other).await.unwrap().record, None);
+
+    relay.refuse(&[], "");
+    raw.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    assert_eq!(tier.fill(&leased, &fills(&leased, in_flight, "old")).await.unwrap(), Filled::LeaseLost);
+}
+
+#[tokio::test]
+async fn c4_an_invalidation_that_could_neither_mark_nor_remove_the_record_says_so() {
+    let redis = Redis::start();
+    let relay = Relay::start(redis.port()).await;
+    let tier = tier(&relay.url()).await;
+    let cache = TieredCache::<u64, u64>::builder("t").l2(tier.clone()).build().unwrap();
+    cache.insert(&1, 1).await.unwrap();
+    relay.refuse(&["EVALSHA", "UNLINK"], OOM);
+    let key = Namespace::new("cs", "t").unwrap().key(&1_u64);
+    for err in [
+        tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap_err(),
+        tier.clear(&Namespace::new("cs", "t").unwrap(), HOUR).await.unwrap_err(),
+        cache.invalidate(&1).await.unwrap_err(),
+        cache.clear().await.unwrap_err(),
+    ] {
+        assert_eq!(err.kind(), ErrorKind::Unavailable);
+        assert!(err.to_string().contains("out of memory"), "{err}");
+    }
+    assert_eq!(cache.stats().invalidation_errors, 2);
+    assert_eq!(cache.get(&1).await, Some(1), "it is still there, and nobody was told otherwise");
+    relay.refuse(&[], "");
+    cache.invalidate(&1).await.unwrap();
+    assert_eq!(cache.get(&1).await, None);
 }

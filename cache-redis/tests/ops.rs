@@ -169,7 +169,7 @@ async fn what_is_no_counter_is_foreign_and_stays_as_it_is() {
 }
 
 #[tokio::test]
-async fn without_memory_a_counter_says_so_and_can_be_reset() {
+async fn c4_without_memory_a_counter_says_so_and_can_be_reset() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let key = key();
@@ -224,7 +224,7 @@ async fn what_a_read_would_not_be_answered_with_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_record_that_is_damaged_or_of_another_key_has_no_lives_and_a_foreign_one_is_told() {
+async fn e2_a_record_that_is_damaged_or_of_another_key_has_no_lives_and_a_foreign_one_is_told() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let namespace = namespace();
     let [damaged, other, foreign, list, original] = [1, 2, 3, 4, 5].map(|n| namespace.key(&n));
@@ -532,7 +532,7 @@ async fn health_ends_within_the_timeout_and_shows_no_secret() {
 }
 
 #[tokio::test]
-async fn scripts_that_redis_has_forgotten_are_loaded_again() {
+async fn c9_scripts_that_redis_has_forgotten_are_loaded_again() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     let key = Namespace::new("", "flushed").unwrap().key(&1);

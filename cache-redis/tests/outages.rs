@@ -2,8 +2,10 @@
 
 mod common;
 
+use cache_core::record::HEADER_LEN;
 use cache_core::{Claim, Error, ErrorKind, RemoteTier, Token};
 use cache_redis::RedisTier;
+use common::relay::Relay;
 use common::{AMPLE, HOUR, MARGIN, Raw, asks, fills, invalidation, key, namespace, store, until, until_back};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -50,7 +52,7 @@ fn assert_transient(errors: &[Error]) {
 }
 
 #[tokio::test]
-async fn a_redis_that_is_down_at_start_is_no_error_and_comes_up_by_itself() {
+async fn c1_a_redis_that_is_down_at_start_is_no_error_and_comes_up_by_itself() {
     let mut redis = Redis::start();
     redis.kill();
     let tier = quick(&redis.url()).await;
@@ -66,7 +68,7 @@ async fn a_redis_that_is_down_at_start_is_no_error_and_comes_up_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn redis_killed_and_restarted_in_the_middle_of_traffic() {
+async fn c2_redis_killed_and_restarted_in_the_middle_of_traffic() {
     let mut redis = Redis::start();
     let tier = quick(&redis.url()).await;
     let (stop, slowest, calls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
@@ -104,7 +106,7 @@ async fn redis_killed_and_restarted_in_the_middle_of_traffic() {
 }
 
 #[tokio::test]
-async fn a_stopped_redis_costs_each_call_its_timeout_then_nothing_until_it_continues() {
+async fn c2_a_stopped_redis_costs_each_call_its_timeout_then_nothing_until_it_continues() {
     let redis = Redis::start();
     let tier = quick(&redis.url()).await;
     redis.pause();
@@ -121,7 +123,7 @@ async fn a_stopped_redis_costs_each_call_its_timeout_then_nothing_until_it_conti
 }
 
 #[tokio::test]
-async fn an_idle_connection_to_a_hanging_server_is_given_up_without_any_call() {
+async fn c2_an_idle_connection_to_a_hanging_server_is_given_up_without_any_call() {
     let redis = Redis::start();
     let tier = quick(&redis.url()).await;
     redis.pause();
@@ -131,7 +133,7 @@ async fn an_idle_connection_to_a_hanging_server_is_given_up_without_any_call() {
 }
 
 #[tokio::test]
-async fn a_stalled_network_and_its_end() {
+async fn c2_a_stalled_network_and_its_end() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
     let tier = quick(&proxy.url()).await;
@@ -143,7 +145,7 @@ async fn a_stalled_network_and_its_end() {
 }
 
 #[tokio::test]
-async fn a_dead_connection_that_stays_open_is_replaced_after_five_calls_and_leaves_no_task_behind() {
+async fn c2_a_dead_connection_that_stays_open_is_replaced_after_five_calls_and_leaves_no_task_behind() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
     let tier = quick(&proxy.url()).await;
@@ -171,7 +173,7 @@ async fn a_dead_connection_that_stays_open_is_replaced_after_five_calls_and_leav
 }
 
 #[tokio::test]
-async fn resets_and_refusals_are_survived() {
+async fn c1_resets_and_refusals_are_survived() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
     let tier = quick(&proxy.url()).await;
@@ -185,7 +187,7 @@ async fn resets_and_refusals_are_survived() {
 }
 
 #[tokio::test]
-async fn a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes() {
+async fn c5_a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());
     let tier = RedisTier::builder(&proxy.url()).timeout(AMPLE).connect().await.unwrap();
@@ -216,4 +218,71 @@ async fn the_first_call_of_a_lazy_tier_waits_for_its_dial_and_no_longer_than_its
     let start = Instant::now();
     assert_eq!(tier.get(&one).await.unwrap_err().kind(), ErrorKind::Timeout);
     assert!(start.elapsed() < TIMEOUT + MARGIN);
+}
+
+/// What a failover behind a name looks like: the connection that is open leads to a replica, and a new one would lead to the master.
+#[tokio::test]
+async fn c5_a_name_that_leads_to_another_master_now_is_followed_after_one_refused_write() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let relay = Relay::start(old.port()).await;
+    let (tier, key) = (common::tier(&relay.url()).await, key());
+    store(&tier, &key, "x").await;
+    // Of nobody, so that it takes no time to load what a master has.
+    Raw::connect(&old.url()).await.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
+    relay.point_to(new.port());
+    let err = tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap_err();
+    assert!(err.to_string().contains("READONLY"), "{err}");
+    until("the new master takes writes", async || tier.invalidate(&[invalidation(&key)], HOUR).await.is_ok()).await;
+    assert_eq!(relay.accepted(), 2, "one dial was enough");
+    assert_eq!(Raw::connect(&new.url()).await.of::<u64>("EXISTS", &key).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_ten_times_the_latency_and_resets_fail_calls_and_mix_up_none() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let tier = common::tier(&proxy.url()).await;
+    let namespace = namespace();
+    let keys: Arc<Vec<_>> = Arc::new((0..40_u64).map(|id| namespace.key(&id)).collect());
+    for (id, key) in keys.iter().enumerate() {
+        store(&tier, key, format!("value {id}")).await;
+    }
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let clients: Vec<_> = (0..8)
+        .map(|client| {
+            let (tier, keys, stop, answered) = (tier.clone(), keys.clone(), stop.clone(), answered.clone());
+            tokio::spawn(async move {
+                let mut rng = fastrand::Rng::with_seed(client);
+                while !stop.load(Ordering::Relaxed) {
+                    let id = rng.usize(0..keys.len());
+                    match tier.get(&keys[id]).await {
+                        Ok(fetched) => {
+                            let record = fetched.record.expect("nobody removes it");
+                            assert_eq!(record.slice(HEADER_LEN..), format!("value {id}"));
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Err(err) => assert!(err.is_transient(), "{err:?}"),
+                    }
+                    tokio::task::yield_now().await;
+                }
+            })
+        })
+        .collect();
+    for _ in 0..5 {
+        // A get takes some 50 µs here otherwise.
+        proxy.delay(Duration::from_millis(2));
+        let before = answered.load(Ordering::Relaxed);
+        until("calls are answered", async || answered.load(Ordering::Relaxed) > before + 50).await;
+        proxy.reset();
+        until("the loss is noticed", async || !tier.is_connected()).await;
+    }
+    proxy.forward();
+    until_back(&tier).await;
+    stop.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.expect("no foreign answer");
+    }
+    for (id, fetched) in tier.get_many(&keys).await.unwrap().into_iter().enumerate() {
+        assert_eq!(fetched.unwrap().record.unwrap().slice(HEADER_LEN..), format!("value {id}"));
+    }
 }

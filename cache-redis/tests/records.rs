@@ -12,6 +12,7 @@ use cache_core::{
 use cache_redis::RedisTier;
 use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, tier};
 use std::time::Duration;
+use test_servers::Redis;
 
 fn put(key: &RemoteKey, version: u64) -> Put {
     Put { token: Token::unique(), version, age: Duration::ZERO, body: body(key, "put", HOUR) }
@@ -67,7 +68,7 @@ async fn a_foreign_value_survives_every_verb() {
 }
 
 #[tokio::test]
-async fn a_record_cut_short_is_neither_filled_nor_read_and_an_invalidation_mends_it() {
+async fn e2_a_record_cut_short_is_neither_filled_nor_read_and_an_invalidation_mends_it() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let key = key();
     store(&tier, &key, "whole").await;
@@ -83,7 +84,7 @@ async fn a_record_cut_short_is_neither_filled_nor_read_and_an_invalidation_mends
 }
 
 #[tokio::test]
-async fn a_payload_cut_short_is_unreadable_and_a_load_by_force_replaces_it() {
+async fn e2_a_payload_cut_short_is_unreadable_and_a_load_by_force_replaces_it() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let key = key();
     store(&tier, &key, "whole").await;
@@ -97,7 +98,7 @@ async fn a_payload_cut_short_is_unreadable_and_a_load_by_force_replaces_it() {
 }
 
 #[tokio::test]
-async fn a_record_over_the_limit_is_not_written_and_is_read_as_unreadable() {
+async fn e4_a_record_over_the_limit_is_not_written_and_is_read_as_unreadable() {
     let wide = tier(&shared().url()).await;
     let limit = HEADER_LEN + 10;
     let narrow = RedisTier::builder(&shared().url()).timeout(AMPLE).max_record_bytes(limit).connect().await.unwrap();
@@ -147,7 +148,7 @@ async fn a_value_is_gone_when_its_last_life_ends_and_no_sooner() {
 }
 
 #[tokio::test]
-async fn a_lease_that_has_ended_goes_to_the_next_load_and_the_first_fill_is_refused() {
+async fn b11_a_lease_that_has_ended_goes_to_the_next_load_and_the_first_fill_is_refused() {
     let tier = tier(&shared().url()).await;
     let (key, slow, next) = (key(), Token::unique(), Token::unique());
     let brief = Acquire { lease: Duration::from_millis(150), ..asks(slow, Claim::Vacant) };
@@ -166,7 +167,7 @@ async fn a_lease_that_has_ended_goes_to_the_next_load_and_the_first_fill_is_refu
 }
 
 #[tokio::test]
-async fn scripts_survive_script_flush() {
+async fn c9_scripts_survive_script_flush() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let key = key();
     for verb in 0..5 {
@@ -179,6 +180,25 @@ async fn scripts_survive_script_flush() {
             3 => assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Tombstoned]),
             _ => assert_eq!(tier.put(&key, &put(&key, 1), HOUR).await.unwrap(), PutOutcome::Stored),
         }
+    }
+}
+
+#[tokio::test]
+async fn c9_a_forgotten_script_is_loaded_once_and_its_call_is_repeated_once() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    raw.run::<()>(&["SCRIPT", "FLUSH"]).await;
+    raw.run::<()>(&["CONFIG", "RESETSTAT"]).await;
+    let ran = async |command: &str| {
+        let stats: String = raw.run(&["INFO", "commandstats"]).await;
+        let calls = stats
+            .lines()
+            .find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls="))?.split(',').next()?.parse().ok());
+        calls.unwrap_or(0_u64)
+    };
+    for calls in 1..=3 {
+        assert!(matches!(tier.acquire(&key(), &asks(Token::unique(), Claim::Vacant)).await.unwrap(), Acquired::Granted { .. }));
+        assert_eq!((ran("script|load").await, ran("evalsha").await), (1, calls + 1));
     }
 }
 

@@ -16,7 +16,7 @@ fn urls(group: &RedisSentinel) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_master_is_found_and_so_is_its_successor_after_it_was_killed() {
+async fn c5_the_master_is_found_and_so_is_its_successor_after_it_was_killed() {
     let mut group = RedisSentinel::start();
     let tier = RedisTier::sentinel(RedisSentinel::SERVICE, urls(&group)).timeout(TIMEOUT).connect().await.unwrap();
     let key = key();
@@ -36,7 +36,7 @@ async fn the_master_is_found_and_so_is_its_successor_after_it_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_master_that_was_demoted_is_left_for_its_successor() {
+async fn c5_a_master_that_was_demoted_is_left_for_its_successor() {
     let group = RedisSentinel::start();
     let tier = RedisTier::sentinel(RedisSentinel::SERVICE, urls(&group)).timeout(TIMEOUT).connect().await.unwrap();
     let key = key();

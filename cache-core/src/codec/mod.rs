@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn length_bombs_and_nesting_bombs_are_errors() {
+    fn e3_length_bombs_and_nesting_bombs_are_errors() {
         // A MessagePack array and string that claim 4 Gi elements, and 100,000 nested arrays.
         for bomb in [vec![0xdd, 0xff, 0xff, 0xff, 0xff, 1], vec![0xdb, 0xff, 0xff, 0xff, 0xff, 1], vec![0x91; 100_000]] {
             assert!(Codec::<Vec<Nested>>::decode(&MessagePack, &bomb).is_err());

@@ -85,7 +85,7 @@ fn only_what_is_large_enough_and_shrinks_by_an_eighth_is_compressed() {
 }
 
 #[test]
-fn a_lie_about_the_length_is_damage() {
+fn e3_a_lie_about_the_length_is_damage() {
     for compression in every_algorithm() {
         let packing = packing(Some(compression), None);
         let good = pack(&packing, &[b'a'; 1_000]);
@@ -99,7 +99,7 @@ fn a_lie_about_the_length_is_damage() {
 }
 
 #[test]
-fn what_is_larger_than_the_limit_is_not_decompressed() {
+fn e3_what_is_larger_than_the_limit_is_not_decompressed() {
     for compression in every_algorithm() {
         let large = pack(&packing(Some(compression), None), &vec![b'a'; 2 * MIB]);
         assert_eq!(unpack(&packing(None, None), &large).map(|plain| plain.len()), Ok(2 * MIB), "the default limit is 8 MiB");
@@ -117,7 +117,7 @@ fn an_algorithm_of_a_later_version_is_left_alone() {
 }
 
 #[test]
-fn what_is_sealed_for_one_place_is_refused_in_any_other() {
+fn h5_what_is_sealed_for_one_place_is_refused_in_any_other() {
     let (packing, good) = (sealing(), pack(&sealing(), b"value"));
     assert_eq!(unpack(&packing, &good).as_deref(), Ok(&b"value"[..]));
     let moved = |name: &str, body: Body, version: u64, key: RemoteKey| {

@@ -8,7 +8,7 @@ local BEFORE_ECHO, AFTER_ECHO = string.rep('\0', 30), '\0\0\0\0'
 
 -- With maxmemory reached under noeviction Redis refuses a script's first write if it may grow. Removing still works and is
 -- safe: nothing older can be read, and an earlier load's lease is gone with its record. It also counts as that first write,
--- so that the tombstone, which is no larger than what was removed, is taken after it and the floor survives.
+-- so that what is stored, which is no larger than what was removed, is taken after it: the floor survives, and announced writes do.
 local function store_in_place(key, record, expires, occupied)
   local function set(call)
     if expires == math.huge then
@@ -55,10 +55,8 @@ local function invalidate(key, wanted)
   if slot == 'held' and not has_value(state) then
     expires = math.max(expiry(key), stay)
     if state == 'Q' and deadline > now then
-      redis.call('SETRANGE', key, 0, head('Q', to_high, to_low, token, deadline, created))
-      if expires == stay then
-        redis.call('PEXPIREAT', key, string.format('%.0f', stay))
-      end
+      local marks = head('Q', to_high, to_low, token, deadline, created) .. redis.call('GETRANGE', key, 42, -1)
+      store_in_place(key, marks, expires, true)
       return 'T'
     end
   end

@@ -1,6 +1,8 @@
 //! What the tests of this folder share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod relay;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::record::{Body, Flags, Life};

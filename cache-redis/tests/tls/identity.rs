@@ -57,7 +57,7 @@ fn what_is_no_certificate_or_key_in_pem_is_refused_when_the_tier_is_built() {
 }
 
 #[test]
-fn tls_for_some_urls_or_options_of_tls_without_it_are_refused() {
+fn h4_tls_for_some_urls_or_options_of_tls_without_it_are_refused() {
     let authority = CertificateAuthority::new();
     let pem = authority.pem();
     wrong(RedisTier::builder("redis://localhost/").tls_roots(pem.as_bytes()));
@@ -67,7 +67,7 @@ fn tls_for_some_urls_or_options_of_tls_without_it_are_refused() {
 }
 
 #[test]
-fn debug_shows_no_key() {
+fn h3_debug_shows_no_key() {
     let authority = CertificateAuthority::new();
     let ours = authority.issue();
     let builder = RedisTier::builder("rediss://localhost/").tls_roots(authority.pem().as_bytes());

@@ -11,7 +11,7 @@ fn ample(builder: RedisTierBuilder, authority: &CertificateAuthority) -> RedisTi
 }
 
 #[tokio::test]
-async fn the_nodes_of_a_cluster_are_verified_by_the_names_that_it_announces() {
+async fn h4_the_nodes_of_a_cluster_are_verified_by_the_names_that_it_announces() {
     let authority = CertificateAuthority::new();
     let cluster = RedisCluster::builder().tls(&authority.issue_for("localhost")).hostname("localhost").password(PASSWORD).start();
     let seed = cluster.node(0).tls_url().replace("//", &format!("//:{PASSWORD}@"));
@@ -48,7 +48,7 @@ fn under(sentinel: u16, authority: &CertificateAuthority) -> RedisTierBuilder {
 }
 
 #[tokio::test]
-async fn sentinels_and_the_master_that_they_name_are_reached_by_tls() {
+async fn h4_sentinels_and_the_master_that_they_name_are_reached_by_tls() {
     let authority = CertificateAuthority::new();
     let redis = Redis::builder().password(PASSWORD).tls(&authority.issue()).start();
     let (sentinel, seen) = ends::tls(&authority.issue(), names("127.0.0.1", redis.tls_port())).await;
@@ -62,7 +62,7 @@ async fn sentinels_and_the_master_that_they_name_are_reached_by_tls() {
 }
 
 #[tokio::test]
-async fn neither_a_sentinel_nor_a_master_without_tls_is_told_anything() {
+async fn h4_neither_a_sentinel_nor_a_master_without_tls_is_told_anything() {
     let authority = CertificateAuthority::new();
     for is_sentinel in [true, false] {
         let (plain, heard) = ends::plain().await;

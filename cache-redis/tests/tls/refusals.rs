@@ -25,7 +25,7 @@ async fn refusal(host: &str, certificate: &ServerCertificate, authority: &Certif
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_another_s_expired_or_of_an_unknown_issuer_is_refused_and_told_nothing() {
+async fn h4_a_certificate_that_is_another_s_expired_or_of_an_unknown_issuer_is_refused_and_told_nothing() {
     let (authority, other) = (CertificateAuthority::new(), CertificateAuthority::new());
     for (host, certificate, says) in [
         ("localhost", authority.issue_for("example.org"), "another host name"),
@@ -40,7 +40,7 @@ async fn a_certificate_that_is_another_s_expired_or_of_an_unknown_issuer_is_refu
 }
 
 #[tokio::test]
-async fn an_issuer_of_whom_nobody_has_heard_is_refused() {
+async fn h4_an_issuer_of_whom_nobody_has_heard_is_refused() {
     let authority = CertificateAuthority::new();
     let (port, _) = ends::tls(&authority.issue(), String::new()).await;
     // Authorities of the tests have one name. This root has another.
@@ -51,7 +51,7 @@ async fn an_issuer_of_whom_nobody_has_heard_is_refused() {
 }
 
 #[tokio::test]
-async fn an_expired_certificate_fails_calls_at_once_with_one_warning_and_it_heals_when_it_is_renewed() {
+async fn h4_an_expired_certificate_fails_calls_at_once_with_one_warning_and_it_heals_when_it_is_renewed() {
     traced::collect();
     let authority = CertificateAuthority::new();
     let redis = Redis::builder().password(PASSWORD).tls(&authority.issue()).start();
@@ -82,7 +82,7 @@ async fn an_expired_certificate_fails_calls_at_once_with_one_warning_and_it_heal
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_told_nothing() {
+async fn h4_a_server_without_tls_is_told_nothing() {
     traced::collect();
     let authority = CertificateAuthority::new();
     let (port, heard) = ends::plain().await;
@@ -99,7 +99,7 @@ async fn a_server_without_tls_is_told_nothing() {
 }
 
 #[tokio::test]
-async fn a_redis_without_tls_which_waits_for_more_of_the_command_is_away() {
+async fn h4_a_redis_without_tls_which_waits_for_more_of_the_command_is_away() {
     let authority = CertificateAuthority::new();
     let redis = Redis::start();
     let raw = Raw::connect(&redis.url()).await;
@@ -117,7 +117,7 @@ async fn a_redis_without_tls_which_waits_for_more_of_the_command_is_away() {
 }
 
 #[tokio::test]
-async fn a_plain_url_is_never_tls() {
+async fn h4_a_plain_url_is_never_tls() {
     let authority = CertificateAuthority::new();
     let redis = Redis::builder().tls(&authority.issue()).start();
     let plain = redis.tls_url().replace("rediss", "redis");
@@ -126,7 +126,7 @@ async fn a_plain_url_is_never_tls() {
 }
 
 #[tokio::test]
-async fn every_dial_looks_at_the_certificate_anew() {
+async fn h4_every_dial_looks_at_the_certificate_anew() {
     let authority = CertificateAuthority::new();
     let (port, seen) = ends::tls(&authority.issue(), "-LOADING Redis is loading the dataset in memory\r\n".repeat(20)).await;
     let tier = builder(&url("localhost", port, ":x"), &authority).connect().await.unwrap();
