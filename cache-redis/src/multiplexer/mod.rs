@@ -14,6 +14,8 @@
 
 mod replies;
 mod task;
+#[cfg(test)]
+mod tests;
 
 use crate::vitals::Vitals;
 use cache_core::{Error, ErrorKind};
@@ -95,7 +97,7 @@ enum Caller {
 struct Waiting {
     caller: Caller,
     /// `None` where the caller keeps its time itself.
-    deadline: Option<Instant>,
+    deadline: Option<tokio::time::Instant>,
 }
 
 /// What callers and the task share.
@@ -112,7 +114,7 @@ struct State {
     /// Bytes that the task has taken and not written.
     unwritten: usize,
     /// The latest deadline that the task keeps.
-    latest: Instant,
+    latest: tokio::time::Instant,
     /// The task's, while it sleeps.
     sleeper: Option<Waker>,
     /// Whether the task runs.
@@ -152,7 +154,7 @@ impl Multiplexer {
             packed: Vec::new(),
             waiting: Vec::new(),
             unwritten: 0,
-            latest: Instant::now(),
+            latest: tokio::time::Instant::now(),
             sleeper: None,
             is_open: true,
             cause: None,
@@ -204,7 +206,7 @@ impl Multiplexer {
             return Err(Error::new(ErrorKind::Overloaded, "too much waits to be written to Redis"));
         }
         pack(&mut state.packed);
-        let deadline = deadline.filter(|deadline| *deadline + SLACK >= state.latest);
+        let deadline = deadline.map(Into::into).filter(|deadline| *deadline + SLACK >= state.latest);
         state.latest = state.latest.max(deadline.unwrap_or(state.latest));
         state.waiting.push(Waiting { caller, deadline });
         let sleeper = state.sleeper.take();
@@ -250,20 +252,4 @@ pub(crate) fn late() -> Error {
 
 fn lost() -> Error {
     Error::new(ErrorKind::Unavailable, "the connection to Redis was lost")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_get_is_packed_as_the_driver_packs_it() {
-        for key in [&b""[..], b"key", &[0, 13, 10, 255], &[b'x'; 300]] {
-            let mut packed = b"before".to_vec();
-            Request::Get(key).pack(&mut packed);
-            let mut wanted = b"before".to_vec();
-            Request::Run(redis::cmd("GET").arg(key)).pack(&mut wanted);
-            assert_eq!(packed, wanted);
-        }
-    }
 }

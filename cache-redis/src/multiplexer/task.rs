@@ -10,9 +10,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 /// Strings up to this length are read whole, however short records have to be.
 const LEAST_MOST: usize = 1 << 20;
@@ -124,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         match &mut first.waiting.caller {
             Caller::One(caller) => {
                 if let Some(caller) = caller.take() {
-                    let _ = caller.send(Ok(Reply { value, sent, now }));
+                    let _ = caller.send(Ok(Reply { value, sent: sent.into_std(), now }));
                 }
             }
             Caller::Many { left, replies, caller } => {
@@ -134,7 +134,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
                     return Ok(());
                 }
                 if let Some(caller) = caller.take() {
-                    let _ = caller.send(Ok(Many { replies: std::mem::take(replies), sent }));
+                    let _ = caller.send(Ok(Many { replies: std::mem::take(replies), sent: sent.into_std() }));
                 }
             }
         }
@@ -157,7 +157,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         std::mem::swap(&mut self.taken, &mut state.waiting);
         drop(state);
         let at = Instant::now();
-        let now = self.shared.vitals.latest_ms(at);
+        let now = self.shared.vitals.latest_ms(at.into_std());
         self.underway.extend(self.taken.drain(..).map(|waiting| Sent { waiting, at, now }));
     }
 
@@ -194,7 +194,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             if !self.is_alarm_set {
                 let mut waiting = self.underway.iter().filter(|sent| sent.waiting.caller.waits());
                 let Some(first) = waiting.find_map(|sent| sent.waiting.deadline) else { return };
-                self.alarm.as_mut().reset(first.max(Instant::now() + ALARM_SPACING).into());
+                self.alarm.as_mut().reset(first.max(Instant::now() + ALARM_SPACING));
                 self.is_alarm_set = true;
             }
             if self.alarm.as_mut().poll(cx).is_pending() {

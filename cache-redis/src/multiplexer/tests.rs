@@ -1,0 +1,206 @@
+//! The multiplexer over a stream in memory, on tokio's paused clock.
+
+use super::*;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::{Instant as Moment, advance};
+
+const TIMEOUT: Duration = Duration::from_millis(50);
+
+struct Bed {
+    multiplexer: Multiplexer,
+    task: JoinHandle<()>,
+    server: DuplexStream,
+}
+
+fn bed(buffer: usize) -> Bed {
+    let (client, server) = duplex(buffer);
+    let (multiplexer, task) = Multiplexer::open(client, 1_000);
+    Bed { multiplexer, task, server }
+}
+
+impl Bed {
+    fn send(&self, request: Request<'_>, within: Duration) -> JoinHandle<Result<Value>> {
+        let underway = self.multiplexer.send((Moment::now() + within).into_std(), request);
+        tokio::spawn(async move { underway?.reply().await.map(|(reply, _)| reply.value.expect("no error was sent")) })
+    }
+
+    fn get(&self, key: &str) -> JoinHandle<Result<Value>> {
+        self.send(Request::Get(key.as_bytes()), TIMEOUT)
+    }
+
+    /// What has been written so far.
+    async fn written(&mut self) -> String {
+        let mut bytes = vec![0; 1 << 20];
+        let count = self.server.read(&mut bytes).await.unwrap();
+        String::from_utf8_lossy(&bytes[..count]).replace("\r\n", " ")
+    }
+
+    async fn answer(&mut self, replies: &str) {
+        self.server.write_all(replies.as_bytes()).await.unwrap();
+    }
+}
+
+/// Lets every task run until it waits.
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn text(value: &str) -> Value {
+    Value::BulkString(value.into())
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_at_one_time_are_one_write_and_replies_go_by_their_order() {
+    let mut bed = bed(1 << 20);
+    let calls = [bed.get("a"), bed.get("b"), bed.send(Request::Run(redis::cmd("PING").arg("x")), TIMEOUT)];
+    assert_eq!(bed.written().await, "*2 $3 GET $1 a *2 $3 GET $1 b *2 $4 PING $1 x ");
+    bed.answer("$1\r\n1\r\n$-1\r\n+PONG\r\n").await;
+    let wanted = [text("1"), Value::Nil, Value::SimpleString("PONG".into())];
+    for (call, wanted) in calls.into_iter().zip(wanted) {
+        assert_eq!(call.await.unwrap().unwrap(), wanted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_reply_is_nobody_s_and_the_next_call_gets_its_own() {
+    let mut bed = bed(1 << 20);
+    let late = bed.get("late");
+    settle().await;
+    advance(TIMEOUT + Duration::from_millis(2)).await;
+    assert_eq!(late.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    let cancelled = bed.get("cancelled");
+    cancelled.abort();
+    let next = bed.get("next");
+    settle().await;
+    bed.answer("$4\r\nlate\r\n$9\r\ncancelled\r\n$4\r\nnext\r\n").await;
+    assert_eq!(next.await.unwrap().unwrap(), text("next"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_ends_at_its_own_time_in_whatever_order_they_came() {
+    let bed = bed(1 << 20);
+    let began = Moment::now();
+    let withins = [50, 53, 51, 20, 90, 49, 50, 1].map(Duration::from_millis);
+    let calls = withins.map(|within| (within, bed.send(Request::Get(b"k"), within)));
+    for (within, call) in calls {
+        let ended = tokio::spawn(async move { (call.await.unwrap().unwrap_err().kind(), began.elapsed()) });
+        let (kind, after) = ended.await.unwrap();
+        assert_eq!(kind, ErrorKind::Timeout);
+        // Awaited one after the other: those that end earlier have ended by then.
+        assert!(after >= within, "{within:?} ended after {after:?}");
+    }
+    // All of them by the latest time, and the clock has moved no further: no call waited for another's timer.
+    assert!(began.elapsed() <= Duration::from_millis(96), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_command_cannot_even_be_written_ends_in_time() {
+    let mut bed = bed(64);
+    let calls: Vec<_> = (0..100).map(|key| bed.get(&format!("key {key}"))).collect();
+    settle().await;
+    let began = Moment::now();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert!(began.elapsed() <= TIMEOUT + Duration::from_millis(4), "{:?}", began.elapsed());
+    assert!(!bed.written().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_than_may_wait_is_refused_and_nothing_before_it_is_lost() {
+    let bed = bed(64);
+    let value = vec![b'x'; MOST_WAITING / 4];
+    let mut set = redis::cmd("SET");
+    set.arg("key").arg(&value[..]);
+    let calls: Vec<_> = (0..6).map(|_| bed.send(Request::Run(&set), Duration::from_secs(9))).collect();
+    settle().await;
+    let mut refused = Vec::new();
+    for call in &calls {
+        refused.push(call.is_finished());
+    }
+    // The limit is looked at before a command is packed, so the fifth still goes in.
+    assert_eq!(refused, [false, false, false, false, true, true], "those over the limit end at once");
+    for call in calls.into_iter().skip(4) {
+        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Overloaded);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_ends_ends_its_calls_and_takes_no_more() {
+    for garbled in [None, Some("x\n"), Some("+nobody asked\r\n+nobody asked\r\n")] {
+        let mut bed = bed(1 << 20);
+        let call = bed.get("a");
+        let many = {
+            let multiplexer = bed.multiplexer.clone();
+            tokio::spawn(async move {
+                let mut commands = redis::pipe();
+                commands.cmd("ONE").cmd("TWO");
+                multiplexer.send_all(&commands).await
+            })
+        };
+        settle().await;
+        match garbled {
+            None => drop(bed.server),
+            Some(bytes) => bed.answer(&format!("$1\r\nx\r\n+one\r\n+two\r\n{bytes}")).await,
+        }
+        assert_eq!(call.await.unwrap().is_ok(), garbled.is_some());
+        assert_eq!(many.await.unwrap().is_ok(), garbled.is_some());
+        bed.task.await.unwrap();
+        let after = bed.multiplexer.send(Instant::now() + TIMEOUT, Request::Get(b"b"));
+        assert_eq!(after.err().map(|err| err.kind()), Some(ErrorKind::Unavailable));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replies_of_several_commands_come_together_and_errors_are_among_them() {
+    let mut bed = bed(1 << 20);
+    let multiplexer = bed.multiplexer.clone();
+    let many = tokio::spawn(async move {
+        let mut commands = redis::pipe();
+        commands.cmd("ONE").cmd("TWO").cmd("THREE");
+        multiplexer.send_all(&commands).await
+    });
+    settle().await;
+    let other = bed.get("other");
+    settle().await;
+    bed.answer("+one\r\n-ERR two\r\n").await;
+    settle().await;
+    bed.answer(":3\r\n$1\r\no\r\n").await;
+    let replies = many.await.unwrap().unwrap().replies;
+    assert_eq!((replies[0].clone().unwrap(), replies[2].clone().unwrap()), (Value::SimpleString("one".into()), Value::Int(3)));
+    assert_eq!(replies[1].clone().unwrap_err().code(), Some("ERR"));
+    assert_eq!(other.await.unwrap().unwrap(), text("o"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn five_late_calls_in_a_row_put_the_connection_in_doubt_and_a_late_reply_speaks_for_it() {
+    let mut bed = bed(1 << 20);
+    let mut late = async |bed: &mut Bed, count: usize| {
+        for _ in 0..count {
+            assert!(bed.get("k").await.unwrap().is_err());
+        }
+    };
+    late(&mut bed, 4).await;
+    bed.answer("$1\r\n1\r\n").await;
+    settle().await;
+    late(&mut bed, 4).await;
+    let vitals = bed.multiplexer.vitals().clone();
+    let doubted = tokio::spawn(async move { vitals.doubted().await });
+    settle().await;
+    assert!(!doubted.is_finished(), "four, since it answered");
+    late(&mut bed, 1).await;
+    assert_eq!(doubted.await.unwrap(), crate::vitals::Loss::Timeouts);
+}
+
+#[test]
+fn a_get_is_packed_as_the_driver_packs_it() {
+    for key in [&b""[..], b"key", &[0, 13, 10, 255], &[b'x'; 300]] {
+        let mut packed = b"before".to_vec();
+        Request::Get(key).pack(&mut packed);
+        let mut wanted = b"before".to_vec();
+        Request::Run(redis::cmd("GET").arg(key)).pack(&mut wanted);
+        assert_eq!(packed, wanted);
+    }
+}
