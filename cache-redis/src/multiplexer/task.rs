@@ -145,7 +145,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
-        state.unwritten = self.packed.len() - self.written;
+        state.unwritten = self.packed.len() - self.written + state.packed.len();
         if state.waiting.is_empty() {
             return;
         }

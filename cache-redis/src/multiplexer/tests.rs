@@ -83,16 +83,15 @@ async fn each_call_ends_at_its_own_time_in_whatever_order_they_came() {
     let bed = bed(1 << 20);
     let began = Moment::now();
     let withins = [50, 53, 51, 20, 90, 49, 50, 1].map(Duration::from_millis);
-    let calls = withins.map(|within| (within, bed.send(Request::Get(b"k"), within)));
-    for (within, call) in calls {
-        let ended = tokio::spawn(async move { (call.await.unwrap().unwrap_err().kind(), began.elapsed()) });
-        let (kind, after) = ended.await.unwrap();
+    let calls = withins.map(|within| {
+        let call = bed.send(Request::Get(b"k"), within);
+        tokio::spawn(async move { (within, call.await.unwrap().unwrap_err().kind(), began.elapsed()) })
+    });
+    for call in calls {
+        let (within, kind, after) = call.await.unwrap();
         assert_eq!(kind, ErrorKind::Timeout);
-        // Awaited one after the other: those that end earlier have ended by then.
-        assert!(after >= within, "{within:?} ended after {after:?}");
+        assert!(after >= within && after <= within + SLACK + Duration::from_millis(2), "{within:?} ended after {after:?}");
     }
-    // All of them by the latest time, and the clock has moved no further: no call waited for another's timer.
-    assert!(began.elapsed() <= Duration::from_millis(96), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,16 +110,15 @@ async fn a_call_whose_command_cannot_even_be_written_ends_in_time() {
 #[tokio::test(start_paused = true)]
 async fn more_than_may_wait_is_refused_and_nothing_before_it_is_lost() {
     let bed = bed(64);
-    let value = vec![b'x'; MOST_WAITING / 4];
     let mut set = redis::cmd("SET");
-    set.arg("key").arg(&value[..]);
-    let calls: Vec<_> = (0..6).map(|_| bed.send(Request::Run(&set), Duration::from_secs(9))).collect();
-    settle().await;
-    let mut refused = Vec::new();
-    for call in &calls {
-        refused.push(call.is_finished());
+    set.arg("key").arg(&vec![b'x'; MOST_WAITING / 4][..]);
+    let mut calls = Vec::new();
+    for _ in 0..6 {
+        calls.push(bed.send(Request::Run(&set), Duration::from_secs(9)));
+        // The task has taken it, and cannot write it.
+        settle().await;
     }
-    // The limit is looked at before a command is packed, so the fifth still goes in.
+    let refused: Vec<_> = calls.iter().map(JoinHandle::is_finished).collect();
     assert_eq!(refused, [false, false, false, false, true, true], "those over the limit end at once");
     for call in calls.into_iter().skip(4) {
         assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Overloaded);
@@ -177,7 +175,7 @@ async fn replies_of_several_commands_come_together_and_errors_are_among_them() {
 #[tokio::test(start_paused = true)]
 async fn five_late_calls_in_a_row_put_the_connection_in_doubt_and_a_late_reply_speaks_for_it() {
     let mut bed = bed(1 << 20);
-    let mut late = async |bed: &mut Bed, count: usize| {
+    let late = async |bed: &mut Bed, count: usize| {
         for _ in 0..count {
             assert!(bed.get("k").await.unwrap().is_err());
         }
