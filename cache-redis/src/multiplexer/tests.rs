@@ -90,7 +90,7 @@ async fn each_call_ends_at_its_own_time_in_whatever_order_they_came() {
     for call in calls {
         let (within, kind, after) = call.await.unwrap();
         assert_eq!(kind, ErrorKind::Timeout);
-        assert!(after >= within && after <= within + SLACK + Duration::from_millis(2), "{within:?} ended after {after:?}");
+        assert!(after >= within && after <= within + Duration::from_millis(6), "{within:?} ended after {after:?}");
     }
 }
 
