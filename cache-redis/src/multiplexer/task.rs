@@ -18,7 +18,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const LEAST_MOST: usize = 1 << 20;
 /// Memory that is kept for the next write.
 const KEPT: usize = 1 << 20;
-/// So many replies are handed out before the callers' next commands are written: Redis works on those while the rest of the replies are read.
+/// So many replies are handed out before the callers' next commands are written, or a quarter of those that are to come: Redis works on these while
+/// the rest of the replies are read. With all of them, the two would work in turns.
 const TURN: usize = 32;
 /// Between two looks at who has waited too long. Also what tokio's timers can tell apart.
 const ALARM_SPACING: Duration = Duration::from_millis(1);
@@ -91,8 +92,9 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     /// Hands out some replies, and tells how many.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
+        let most = (self.underway.len() / 4).max(TURN);
         let mut count = 0;
-        while count < TURN {
+        while count < most {
             match self.replies.next().map_err(|Garbled| End(None))? {
                 Some(reply) => {
                     self.hand_out(reply)?;
