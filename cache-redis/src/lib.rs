@@ -10,20 +10,20 @@
 //! # }
 //! ```
 //!
-//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
+//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
 //! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and
 //! `ASKING`; for the master of Sentinels also `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
 //! [`server_info`](RedisTier::server_info) needs `INFO`.
 //!
 //! # Many calls at once
 //!
-//! Calls need not be gathered by hand: with more than two under way on a connection, gets become one MGET and other commands one write, of those that
-//! came while the last were under way. Nobody waits for a batch to fill, and a cancelled call leaves the others their own replies.
+//! Calls need not be gathered by hand: those that come at the same time share a connection and go out in one write, and Redis answers them in one. Nobody
+//! waits for a batch to fill, and a cancelled call leaves the others their own replies.
 //!
 //! # When Redis is away
 //!
 //! All calls to a node share one connection, which a task of the tier's own keeps up. A driver alone does not: some never redial, some make
-//! calls wait for the redial, and none replaces a connection that is open but dead.
+//! calls wait for the redial, and none replaces a connection that is open but dead. So connections are not a driver's here.
 //!
 //! | what happens | what calls see | what the tier does |
 //! |---|---|---|
