@@ -1,6 +1,7 @@
 //! What callers of the Redis tier may see at worst.
 
 use super::OURS;
+use super::breaker;
 use super::fault::Fault;
 use super::roster::TIMEOUT;
 use super::row::Row;
@@ -12,6 +13,8 @@ const MARGIN_MS: f64 = 10.0;
 const RECOVERY_MS: f64 = 300.0;
 /// From the fault to the first good call, where new connections work all the time.
 const REPLACEMENT_MS: f64 = 150.0;
+/// What a read may take while the breaker is open.
+const OPEN_MS: f64 = 1.0;
 
 /// A line for each bar of each fault that we went through.
 pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
@@ -19,6 +22,10 @@ pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
 }
 
 fn of_row(row: &Row) -> Vec<String> {
+    if row.fault == breaker::NAME {
+        let met = row.slowest_ms < OPEN_MS;
+        return vec![format!("{}: slowest read {:.3} ms, under {OPEN_MS:.0}: {}", row.fault, row.slowest_ms, verdict(met))];
+    }
     let slowest = TIMEOUT.as_secs_f64() * 1_000.0 + MARGIN_MS;
     let mut lines =
         vec![format!("slowest call {:.1} ms, at most {slowest:.0}: {}", row.slowest_ms, verdict(row.slowest_ms <= slowest))];

@@ -7,12 +7,13 @@ use crate::progress;
 use crate::report;
 use crate::rounds::alternate;
 
-use self::fault::{FAULTS, Fault};
+use self::fault::FAULTS;
 use self::row::Row;
 use self::trial::{Span, Trial};
 
 mod bars;
 mod bed;
+mod breaker;
 mod fault;
 mod roster;
 mod row;
@@ -22,7 +23,8 @@ const OURS: &str = "cachestack";
 
 /// Breaks what was asked for, prints a table a fault, and writes the rows if a file was named.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    args.check_names(&FAULTS.map(Fault::name), &roster::NAMES)?;
+    let names: Vec<_> = FAULTS.iter().map(|fault| fault.name()).chain([breaker::NAME]).collect();
+    args.check_names(&names, &roster::NAMES)?;
     if let Some(path) = &args.json {
         report::write_json::<Row>(path, &[])?;
     }
@@ -55,6 +57,15 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         println!("\n{}: {}", fault.name(), fault.about());
         row::print(&of_fault);
         rows.extend(of_fault);
+        if let Some(path) = &args.json {
+            report::write_json(path, &rows)?;
+        }
+    }
+    if args.wants_work(breaker::NAME) && args.wants_subject(OURS) {
+        let row = breaker::measure()?;
+        println!("\n{}: {}", breaker::NAME, breaker::ABOUT);
+        row::print(std::slice::from_ref(&row));
+        rows.push(row);
         if let Some(path) = &args.json {
             report::write_json(path, &rows)?;
         }
