@@ -6,6 +6,7 @@ use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::script::{Answer, Script};
+use crate::verbs::not_understood;
 use bytes::Bytes;
 use cache_core::record::HEADER_LEN;
 use cache_core::{Error, Result};
@@ -176,16 +177,23 @@ impl RedisTier {
 
 /// What a script has answered: word and detail. Its time goes to the connection's clock.
 fn answer(called: Called<RedisResult<Value>>) -> Result<(Bytes, Bytes)> {
-    let called = called.map(read::<Answer>)?;
-    called.observe(called.reply.0);
-    let (_, word, detail) = called.reply;
-    Ok((word, detail))
+    let called = called.map(read_answer)?;
+    called.observe(called.reply.now_us);
+    Ok((called.reply.word, called.reply.detail))
 }
 
 /// A reply as what it should be.
 pub(crate) fn read<T: FromRedisValue>(reply: RedisResult<Value>) -> Result<T> {
     let value = reply.and_then(|value| from_redis_value(value).map_err(RedisError::from));
     value.map_err(|err| from_driver(&err))
+}
+
+/// A script's answer. Nothing but one string of the form that scripts write is understood.
+fn read_answer(reply: RedisResult<Value>) -> Result<Answer> {
+    match reply.map_err(|err| from_driver(&err))? {
+        Value::BulkString(answer) => Answer::parse(&answer.into()).ok_or_else(not_understood),
+        _ => Err(not_understood()),
+    }
 }
 
 pub(crate) fn failed(verb: &'static str, err: &Error) {

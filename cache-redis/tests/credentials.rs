@@ -2,9 +2,9 @@
 
 mod common;
 
-use cache_core::{ErrorKind, RemoteTier, Result};
+use cache_core::{Claim, ErrorKind, RemoteTier, Result, Token};
 use cache_redis::RedisTier;
-use common::{AMPLE, HOUR, Raw, invalidation, key, until, until_back};
+use common::{AMPLE, HOUR, Raw, asks, fills, invalidation, key, until, until_back};
 use test_servers::Redis;
 
 fn url(redis: &Redis, credentials: &str) -> String {
@@ -42,6 +42,19 @@ async fn a_user_who_may_not_run_scripts_is_refused_at_connect_and_one_without_a_
     assert_eq!(refusal(&url(&redis, "reader:pw")).await, ErrorKind::Credentials);
     let stranger = connect(&url(&redis, "stranger:pw")).await.unwrap();
     assert_eq!(stranger.get(&key()).await.unwrap_err().kind(), ErrorKind::Credentials);
+}
+
+#[tokio::test]
+async fn a_read_that_a_script_is_refused_is_an_error_and_not_taken_for_something_foreign() {
+    let redis = Redis::start();
+    let raw = Raw::connect(&redis.url()).await;
+    raw.run::<()>(&["ACL", "SETUSER", "blind", "on", ">pw", "~*", "+@all", "-getrange"]).await;
+    let (tier, key) = (connect(&url(&redis, "blind:pw")).await.unwrap(), key());
+    assert!(tier.acquire(&key, &asks(Token::unique(), Claim::Vacant)).await.is_err());
+    assert!(tier.fill(&key, &fills(&key, Token::unique(), "x")).await.is_err());
+    assert!(tier.release(&key, Token::unique()).await.is_err());
+    assert!(tier.invalidate(&[invalidation(&key)], HOUR).await.is_err());
+    assert!(tier.remaining(&key).await.is_err());
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ mod common;
 use cache_core::record::{Record, State};
 use cache_core::testing::Plant;
 use cache_core::{
-    Claim, ErrorKind, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, TieredCache, Token,
+    Acquire, Claim, ErrorKind, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, TieredCache,
+    Token,
 };
 use cache_redis::RedisTier;
 use common::relay::Relay;
@@ -68,6 +69,26 @@ async fn c4_an_invalidation_works_without_memory() {
 
     raw.run::<()>(&["CONFIG", "SET", "maxmemory", "0"]).await;
     assert_eq!(tier.fill(&leased, &fills(&leased, in_flight, "old")).await.unwrap(), Filled::LeaseLost);
+}
+
+#[tokio::test]
+async fn c4_a_floor_that_was_to_stay_longer_does_so_after_an_invalidation_without_memory() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let (longer, ever) = (key(), key());
+    for key in [&longer, &ever] {
+        tier.acquire(key, &Acquire { retain: 3 * HOUR, ..asks(Token::unique(), Claim::Vacant) }).await.unwrap();
+    }
+    raw.of::<()>("PERSIST", &ever).await;
+    let before: i64 = raw.of("PEXPIRETIME", &longer).await;
+    exhaust(&raw).await;
+    for key in [&longer, &ever] {
+        let asked = Invalidation { key: key.clone(), version: Some(3) };
+        assert_eq!(tier.invalidate(&[asked], HOUR).await.unwrap(), [Invalidated::Tombstoned]);
+        assert_eq!(state(&tier, key).await, Some((State::Tombstone, 3)));
+    }
+    assert_eq!(raw.of::<i64>("PEXPIRETIME", &longer).await, before);
+    assert_eq!(raw.of::<i64>("PEXPIRETIME", &ever).await, -1);
 }
 
 #[tokio::test]

@@ -186,7 +186,9 @@ impl Run {
     }
 
     fn body(&mut self) -> Body {
-        let (payload, last) = (vec![7; self.rng.usize(0..50)], self.time());
+        // Short and long records are stored in different ways.
+        let most = if self.rng.u8(0..4) == 0 { 3_000 } else { 50 };
+        let (payload, last) = (vec![7; self.rng.usize(0..most)], self.time());
         let mut body = body(&self.key, payload, last);
         body.schema = self.rng.u32(1..4);
         body.generation = self.rng.u32(0..2);

@@ -103,7 +103,7 @@ impl RedisTier {
     async fn increment_by(&self, deadline: Instant, key: &RemoteKey, by: i64, ttl: Duration) -> Result<i64> {
         let key = counter_key(key);
         let mut call = SCRIPTS.increment.call(1);
-        call.arg(&key[..]).arg(by).arg(millis(ttl));
+        call.arg(&key[..]).arg(by).arg(millis(ttl).max(1));
         let (word, sum) = self.run("increment", deadline, &key, &SCRIPTS.increment, &call).await?;
         match &*word {
             b"counted" => parse(&sum),

@@ -1,7 +1,7 @@
 //! How long a value will live, and for how long Redis shall keep it.
 
 use super::foreign;
-use crate::script::SCRIPTS;
+use crate::script::{SCRIPTS, digits};
 use crate::tier::RedisTier;
 use crate::verbs::not_understood;
 use cache_core::record::millis;
@@ -90,11 +90,11 @@ impl RedisTier {
     /// As [`remaining`](Self::remaining).
     pub async fn touch(&self, key: &RemoteKey, keep: Duration) -> Result<Option<Duration>> {
         let mut call = SCRIPTS.touch.call(1);
-        call.arg(key.as_bytes()).arg(key.echo().as_bytes()).arg(millis(keep));
+        call.arg(key.as_bytes()).arg(key.echo().as_bytes()).arg(millis(keep).max(1));
         let (word, kept) = self.run("touch", self.deadline(), key.as_bytes(), &SCRIPTS.touch, &call).await?;
         match &*word {
             b"kept" => {
-                let ms = std::str::from_utf8(&kept).ok().and_then(|ms| ms.parse().ok()).ok_or_else(not_understood)?;
+                let ms = digits(&kept).ok_or_else(not_understood)?;
                 Ok(Some(Duration::from_millis(ms)))
             }
             b"none" => Ok(None),

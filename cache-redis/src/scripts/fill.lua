@@ -1,16 +1,22 @@
--- KEYS: the key. ARGV: token, version, age ms, the record with an empty head.
+-- KEYS: the key. ARGV: see value.lua.
 -- Answers stored, lost or old.
 
-local key, token, version, record = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
-local slot, state, high, low, holder = look(key)
-if slot ~= 'held' or (state ~= 'L' and state ~= 'S') or holder ~= token then
-  return answer('lost')
+local key = KEYS[1]
+local age, sum, version, token = struct.unpack('>I6I4c8c16', ARGV[1])
+local header = read(key)
+if #header < 92 then
+  return seconds .. ' ' .. micros .. ' lost'
 end
-local new_high, new_low = struct.unpack('>I4I4', version)
-if not reaches(new_high, new_low, high, low) then
-  return answer('old')
+local begin, floor, holder = struct.unpack('>c2xxxxc8c16', header)
+if (begin ~= '\193L' and begin ~= '\193S') or holder ~= token then
+  return seconds .. ' ' .. micros .. ' lost'
 end
 -- A floor is remembered for as long as the record it came from would have stayed.
-local retain = (high > 0 or low > 0) and expiry(key) - now or 0
-store_value(key, token, version, tonumber(ARGV[3]), record, retain)
-return answer('stored')
+local floored, condition = floor ~= UNVERSIONED, 'XX'
+if floored then
+  local high, low = struct.unpack('>I4I4', floor)
+  local new_high, new_low = struct.unpack('>I4I4', version)
+  if new_high < high or (new_high == high and new_low < low) then
+    return seconds .. ' ' .. micros .. ' old'
+  end
+end

@@ -1,72 +1,86 @@
--- KEYS: any keys. ARGV: retain ms, then for each key its echo and, if known, the version: 16 or 24 bytes.
--- An empty echo takes the record's own and leaves an absent key absent: so does a clear, which knows no echoes.
+-- KEYS: any keys. ARGV: 93 bytes a key, behind them in decimal for how many ms a tombstone stays, at least 1. Of a key: what is known of it
+-- c1 (n nothing, e its echo, v its version too), and its tombstone c92 according to that.
+-- Of a key of which nothing is known the record's own echo is taken, and it stays absent if it is: so for a clear.
 -- Answers done with a letter a key: tombstoned, current, foreign or absent.
 
-local stay = now + math.max(tonumber(ARGV[1]), 1)
--- The body of a tombstone up to its echo, and behind it: no schema, no generation, no lives, no CRC.
-local BEFORE_ECHO, AFTER_ECHO = string.rep('\0', 30), '\0\0\0\0'
+local asked = ARGV[1]
+local stay = string.sub(asked, #KEYS * 93 + 1)
 
--- With maxmemory reached under noeviction Redis refuses a script's first write if it may grow. Removing still works and is
--- safe: nothing older can be read, and an earlier load's lease is gone with its record. It also counts as that first write,
--- so that what is stored, which is no larger than what was removed, is taken after it: the floor survives, and announced writes do.
-local function store_in_place(key, record, expires, occupied)
-  local function set(call)
-    if expires == math.huge then
-      return call('SET', key, record)
-    end
-    return call('SET', key, record, 'PXAT', string.format('%.0f', expires))
+-- What Redis will not store if it is out of memory, which is known from its refusal.
+local function store_refused(refusal, key, tombstone, condition, lasting)
+  if not string.find(refusal.err, '^%-?OOM') then
+    redis.call('SET', key, tombstone, 'PX', stay, condition) -- raises it
   end
-  local stored = set(redis.pcall)
-  if not stored.err then
+  if condition == 'NX' then
     return
   end
-  if not string.find(stored.err, '^%-?OOM') then
-    set(redis.call) -- raises it
-  end
+  -- With maxmemory reached under noeviction Redis refuses a script's first write if it may grow. Removing still works and is
+  -- safe: nothing older can be read, and an earlier load's lease is gone with its record. It also counts as that first write,
+  -- so that what is stored, which is no larger than what was removed, is taken after it: the floor survives, and announced writes do.
+  local at = lasting and redis.call('PEXPIRETIME', key)
   redis.call('UNLINK', key)
-  if occupied then
-    set(redis.pcall)
+  if not lasting then
+    redis.pcall('SET', key, tombstone, 'PX', stay)
+  elseif at == -1 then
+    redis.pcall('SET', key, tombstone)
+  else
+    redis.pcall('SET', key, tombstone, 'PXAT', string.format('%d', at))
   end
 end
 
-local function invalidate(key, wanted)
-  local slot, state, high, low, token, deadline, created, header = look(key)
-  if slot == 'foreign' then
-    return 'F'
-  end
-  if slot == 'absent' and wanted == '' then
+local function invalidate(key, known, tombstone)
+  local condition, lasting = 'NX', false
+  local header = read(key)
+  if header ~= '' then
+    condition = 'XX'
+    local slot = kind(header)
+    if slot == 'foreign' then
+      return 'F'
+    end
+    local held = slot == 'held'
+    local state, floor = struct.unpack('>xc1xxxxc8', header)
+    local has_value = state == 'V' or state == 'S'
+    if known == 'n' and held then
+      tombstone = string.sub(tombstone, 1, 72) .. string.sub(header, 73, 88) .. '\0\0\0\0'
+    end
+    if known == 'v' and reaches(floor, string.sub(tombstone, 7, 14)) and held and has_value then
+      return 'C'
+    end
+    if floor ~= UNVERSIONED and reaches(floor, string.sub(tombstone, 7, 14)) then
+      tombstone = head('T', floor, string.rep('\0', 16), 0, 0) .. string.sub(tombstone, 43)
+    end
+    if held and not has_value then
+      -- A floor stays for as long as it would have.
+      lasting = outlives(key, stay)
+      local token, deadline, created = struct.unpack('>c16I6I6', header, 15)
+      if state == 'Q' and deadline > now then
+        -- Announced writes stay. Whole, and not patched in place, so that what holds without memory holds for them.
+        tombstone = head('Q', string.sub(tombstone, 7, 14), token, deadline, created) .. redis.call('GETRANGE', key, '42', '-1')
+      end
+    end
+  elseif known == 'n' then
     return 'A'
   end
-  local echo = string.sub(wanted, 1, 16)
-  if wanted == '' then
-    echo = slot == 'held' and string.sub(header, 73, 88) or NO_TOKEN
+  local stored
+  if lasting then
+    stored = redis.pcall('SET', key, tombstone, 'KEEPTTL')
+  else
+    stored = redis.pcall('SET', key, tombstone, 'PX', stay, condition)
   end
-  local versioned, to_high, to_low = #wanted == 24, 0, 0
-  if versioned then
-    to_high, to_low = struct.unpack('>I4I4', wanted, 17)
+  if not stored then
+    return 'F' -- it is not absent, but an empty string
   end
-  if slot == 'held' and versioned and has_value(state) and reaches(high, low, to_high, to_low) then
-    return 'C'
+  if stored.err then
+    store_refused(stored, key, tombstone, condition, lasting)
   end
-  if reaches(high, low, to_high, to_low) then
-    to_high, to_low = high, low
-  end
-  local expires = stay
-  if slot == 'held' and not has_value(state) then
-    expires = math.max(expiry(key), stay)
-    if state == 'Q' and deadline > now then
-      local marks = head('Q', to_high, to_low, token, deadline, created) .. redis.call('GETRANGE', key, 42, -1)
-      store_in_place(key, marks, expires, true)
-      return 'T'
-    end
-  end
-  local tombstone = head('T', to_high, to_low, NO_TOKEN, 0, 0) .. BEFORE_ECHO .. echo .. AFTER_ECHO
-  store_in_place(key, tombstone, expires, slot ~= 'absent')
   return 'T'
 end
 
-local letters = {}
-for i, key in ipairs(KEYS) do
-  letters[i] = invalidate(key, ARGV[i + 1])
+if #KEYS == 1 then
+  return seconds .. ' ' .. micros .. ' done ' .. invalidate(KEYS[1], struct.unpack('>c1c92', asked))
 end
-return answer('done', table.concat(letters))
+local letters = {}
+for i = 1, #KEYS do
+  letters[i] = invalidate(KEYS[i], struct.unpack('>c1c92', asked, i * 93 - 92))
+end
+return seconds .. ' ' .. micros .. ' done ' .. table.concat(letters)

@@ -1,33 +1,35 @@
--- KEYS: the key. ARGV: token, version, age ms, the record with an empty head, retain ms.
+-- KEYS: the key. ARGV: see value.lua.
 -- Answers stored, old, marked or foreign.
 
-local key, token, version, record = KEYS[1], ARGV[1], ARGV[2], ARGV[4]
-local retain = tonumber(ARGV[5])
-local slot, state, high, low, holder, deadline, created = look(key)
-if slot == 'foreign' then
-  return answer('foreign')
-end
-local new_high, new_low = struct.unpack('>I4I4', version)
-if slot == 'held' and state == 'Q' and deadline > now then
-  if reaches(high, low, new_high, new_low) then
-    new_high, new_low = high, low
+local key = KEYS[1]
+local age, sum, version, token, retain = struct.unpack('>I6I4c8c16I6', ARGV[1])
+local floored, condition = false, 'NX'
+local header = read(key)
+if header ~= '' then
+  condition = 'XX'
+  local slot = kind(header)
+  if slot == 'foreign' then
+    return seconds .. ' ' .. micros .. ' foreign'
   end
-  local stay = now + math.max(retain, 1)
-  redis.call('SETRANGE', key, 0, head('Q', new_high, new_low, holder, deadline, created))
-  if expiry(key) < stay then
-    redis.call('PEXPIREAT', key, string.format('%.0f', stay))
+  local state, floor, holder, deadline, created = struct.unpack('>xc1xxxxc8c16I6I6', header)
+  if slot == 'held' and state == 'Q' and deadline > now then
+    if reaches(floor, version) then
+      version = floor
+    end
+    redis.call('SETRANGE', key, '0', head('Q', version, holder, deadline, created))
+    if not outlives(key, retain) then
+      redis.call('PEXPIRE', key, string.format('%d', retain))
+    end
+    return seconds .. ' ' .. micros .. ' marked'
   end
-  return answer('marked')
-end
-if slot ~= 'absent' then
   -- A value must be beaten; a floor need only be reached.
-  local beaten = reaches(new_high, new_low, high, low)
-  if slot == 'newer' or has_value(state) then
-    beaten = not reaches(high, low, new_high, new_low)
+  local beaten
+  if slot == 'newer' or state == 'V' or state == 'S' then
+    beaten = not reaches(floor, version)
+  else
+    beaten = reaches(version, floor)
   end
   if not beaten then
-    return answer('old')
+    return seconds .. ' ' .. micros .. ' old'
   end
 end
-store_value(key, token, version, tonumber(ARGV[3]), record, retain)
-return answer('stored')

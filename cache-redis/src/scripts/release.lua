@@ -1,16 +1,20 @@
 -- KEYS: the key. ARGV: token.
 -- Answers released or lost.
 
-local key, token = KEYS[1], ARGV[1]
-local slot, state, high, low, holder, _, created = look(key)
-if slot ~= 'held' or (state ~= 'L' and state ~= 'S') or holder ~= token then
-  return answer('lost')
+local key = KEYS[1]
+local header = read(key)
+if #header < 92 then
+  return seconds .. ' ' .. micros .. ' lost'
 end
-if state == 'S' then
-  redis.call('SETRANGE', key, 0, head('V', high, low, token, 0, created))
-elseif high == 0 and low == 0 then
+local begin, floor, holder, created = struct.unpack('>c2xxxxc8c16xxxxxxI6', header)
+if (begin ~= '\193L' and begin ~= '\193S') or holder ~= ARGV[1] then
+  return seconds .. ' ' .. micros .. ' lost'
+end
+if begin == '\193S' then
+  redis.call('SETRANGE', key, '0', head('V', floor, holder, 0, created))
+elseif floor == UNVERSIONED then
   redis.call('DEL', key)
 else
-  redis.call('SETRANGE', key, 0, head('T', high, low, NO_TOKEN, 0, created))
+  redis.call('SETRANGE', key, '0', head('T', floor, string.rep('\0', 16), 0, created))
 end
-return answer('released')
+return seconds .. ' ' .. micros .. ' released'

@@ -4,11 +4,11 @@
 local key = KEYS[1]
 local found, _, _, soft, hard, last = lives(key, ARGV[1])
 if found ~= 'value' then
-  return answer(found)
+  return seconds .. ' ' .. micros .. ' ' .. found
 end
 -- Redis may forget it sooner than its last life ends: a touch.
 local forgotten = expiry(key)
 local function left(life)
-  return math.min(math.max(math.min(life, forgotten) - now, 0), LONGEST_MS)
+  return math.min(math.max(math.min(life, forgotten) - now, 0), 281474976710655)
 end
-return answer('value', struct.pack('>I6I6I6', left(soft), left(hard), left(last)))
+return seconds .. ' ' .. micros .. ' value ' .. struct.pack('>I6I6I6', left(soft), left(hard), left(last))

@@ -5,15 +5,15 @@ local key = KEYS[1]
 local count = redis.pcall('GET', key)
 if type(count) == 'table' then
   if string.find(count.err, 'WRONGTYPE', 1, true) then
-    return answer('foreign')
+    return seconds .. ' ' .. micros .. ' foreign'
   end
   return count -- raises it
 end
 if not count then
-  return answer('absent')
+  return seconds .. ' ' .. micros .. ' absent'
 end
 if not string.find(count, '^%-?%d+$') then
-  return answer('foreign')
+  return seconds .. ' ' .. micros .. ' foreign'
 end
 redis.call('UNLINK', key)
-return answer('counted', count)
+return seconds .. ' ' .. micros .. ' counted ' .. count

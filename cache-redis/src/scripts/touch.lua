@@ -1,4 +1,4 @@
--- KEYS: the key. ARGV: its echo, keep ms.
+-- KEYS: the key. ARGV: its echo, and in decimal for how many ms Redis shall keep it, at least 1.
 -- Answers kept (ms), none or foreign.
 --
 -- Moves only the moment at which Redis forgets the record, and never past its last life: no byte of the record changes, so what
@@ -8,14 +8,14 @@
 local key = KEYS[1]
 local found, state, versioned, _, _, last = lives(key, ARGV[1])
 if found ~= 'value' then
-  return answer(found)
+  return seconds .. ' ' .. micros .. ' ' .. found
 end
 local before = expiry(key)
-local after = math.min(now + math.max(tonumber(ARGV[2]), 1), last)
+local after = math.min(now + ARGV[2], last)
 if versioned or state == 'S' then
   after = math.max(after, before)
 end
 if after ~= before then
-  redis.call('PEXPIREAT', key, string.format('%.0f', after))
+  redis.call('PEXPIREAT', key, string.format('%d', after))
 end
-return answer('kept', string.format('%.0f', math.min(after, last) - now))
+return seconds .. ' ' .. micros .. string.format(' kept %d', math.min(after, last) - now)
