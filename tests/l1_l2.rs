@@ -183,7 +183,7 @@ async fn an_answer_of_l2_that_an_insert_has_overtaken_does_not_replace_it() {
 #[tokio::test]
 async fn an_answer_of_l2_that_a_versioned_write_has_overtaken_does_not_replace_it() {
     let world = World::new();
-    versioned(&world).write(&1, row((1, "one"))).await.unwrap();
+    versioned(&world).insert(&1, row((1, "one"))).await.unwrap();
     let a = versioned(&world);
     let (reader, writer) = (a.clone(), a.clone());
     let write = async move { writer.write(&1, row((2, "two"))).await };
@@ -540,6 +540,7 @@ fn versioned(world: &World) -> TieredCache<u64, Versioned> {
 async fn a_versioned_write_stores_its_value_and_an_older_one_does_not_overtake_it() {
     let world = World::new();
     let [a, b] = [versioned(&world), versioned(&world)];
+    a.insert(&1, row((1, "first"))).await.unwrap();
     a.write(&1, row((2, "second"))).await.unwrap();
     assert_eq!(b.get(&1).await.unwrap().name, "second");
     b.write(&1, row((1, "first, and late"))).await.unwrap();
@@ -548,10 +549,22 @@ async fn a_versioned_write_stores_its_value_and_an_older_one_does_not_overtake_i
 }
 
 #[tokio::test]
+async fn a_versioned_write_of_a_key_that_l2_does_not_have_is_loaded_by_its_next_reader_and_by_no_older_load() {
+    let world = World::new();
+    let [a, b] = [versioned(&world), versioned(&world)];
+    a.write(&1, row((2, "second"))).await.unwrap();
+    assert_eq!((a.get(&1).await, b.get(&1).await), (None, None));
+    let read = b.get_or_load(&1, || async { Ok::<_, io::Error>(row((1, "of a replica that lags"))) }).await.unwrap();
+    assert_eq!((read.version, versioned(&world).get(&1).await), (1, None), "given to who asked, and kept by nobody");
+    b.get_or_load(&1, || async { Ok::<_, io::Error>(row((2, "second"))) }).await.unwrap();
+    assert_eq!(a.get(&1).await.unwrap().version, 2);
+}
+
+#[tokio::test]
 async fn a_versioned_write_that_l2_cannot_take_does_not_leave_the_older_value_behind() {
     let world = World::new();
     let [a, b] = [versioned(&world), versioned(&world)];
-    a.write(&1, row((1, "first"))).await.unwrap();
+    a.insert(&1, row((1, "first"))).await.unwrap();
     let long = Versioned { version: 2, name: "x".repeat(2 << 20) };
     a.write(&1, long).await.unwrap();
     assert_eq!(b.get(&1).await, None);

@@ -74,6 +74,7 @@ async fn an_entry_has_the_version_the_token_and_the_partition_that_its_value_has
     assert_eq!(kept(a.terms(2)), in_l2(2).await, "inserted");
     b.cache.load(&2).await.unwrap();
     assert_eq!(kept(b.terms(2)), in_l2(2).await, "found in L2 by a load");
+    a.cache.insert(&3, 8).await.unwrap();
     a.cache.write(&3, 9).await.unwrap();
     assert_eq!(kept(a.terms(3)), in_l2(3).await, "written");
     assert_eq!((a.terms(3).version, a.terms(3).idle.is_some()), (9, true));

@@ -209,24 +209,27 @@ fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration, echo: Ech
     }
 }
 
+/// A put replaces values and creates none: that a key has none proves nothing, for a newer write's value or floor may have been evicted or have expired, and
+/// the lease or tombstone there may be younger than that. A value does: after a newer write there is no older one. (`spec`, `PutAnywhere`.)
 fn step_put(slot: Slot, put: &Put, retain: Duration, now: u64) -> (Slot, PutOutcome) {
-    let store = || (value(put.token, put.version, put.age, &put.body, millis(retain), now), PutOutcome::Stored);
     match slot {
-        Slot::Newer { version } if version >= put.version => (slot, PutOutcome::NotNewer),
-        // A later format's value that is older than this write must go; what this one stores, the later format can read.
-        Slot::Absent | Slot::Newer { .. } => store(),
-        Slot::Foreign => (slot, PutOutcome::Foreign),
-        Slot::Held { record, expires } => {
-            if record.state == State::Marked && record.deadline > now {
-                let record = Record { version: record.version.max(put.version), ..record };
-                let expires = expires.max(now + millis(retain).max(1));
-                return (Slot::Held { record, expires }, PutOutcome::Marked);
-            }
-            // A value must be beaten; a floor need only be reached.
-            let beaten = if record.state.has_value() { put.version > record.version } else { put.version >= record.version };
-            if beaten { store() } else { (Slot::Held { record, expires }, PutOutcome::NotNewer) }
+        Slot::Newer { version } if version >= put.version => return (slot, PutOutcome::NotNewer),
+        Slot::Foreign => return (slot, PutOutcome::Foreign),
+        Slot::Held { record, expires } if record.state == State::Marked && record.deadline > now => {
+            let record = Record { version: record.version.max(put.version), ..record };
+            let expires = expires.max(now + millis(retain).max(1));
+            return (Slot::Held { record, expires }, PutOutcome::Marked);
         }
+        Slot::Held { ref record, .. } if record.state.has_value() => {
+            if put.version <= record.version {
+                return (slot, PutOutcome::NotNewer);
+            }
+            return (value(put.token, put.version, put.age, &put.body, millis(retain), now), PutOutcome::Stored);
+        }
+        _ => {}
     }
+    let (slot, _) = step_invalidate(slot, Some(put.version), retain, put.body.echo, now);
+    (slot, PutOutcome::Tombstoned)
 }
 
 fn value(token: Token, version: u64, age: Duration, body: &Body, retain: u64, now: u64) -> Slot {
@@ -288,6 +291,12 @@ mod tests {
                 Reply::Put(reply) => reply,
                 reply => panic!("{reply:?}"),
             }
+        }
+
+        /// A value of this version.
+        fn hold(&mut self, n: u8, version: u64, now: u64) {
+            assert!(matches!(self.acquire(n, Claim::Force, now), Acquired::Granted { .. }));
+            assert_eq!(self.fill(n, version, now), Filled::Stored);
         }
 
         fn release(&mut self, n: u8, now: u64) -> bool {
@@ -378,21 +387,23 @@ mod tests {
     #[test]
     fn a_value_at_least_as_new_as_the_write_stays() {
         let mut key = Key(Slot::Absent);
+        key.hold(1, 4, NOW);
         assert_eq!(key.put(5, NOW), PutOutcome::Stored);
+        assert_eq!(key.put(5, NOW), PutOutcome::NotNewer);
         assert_eq!(key.invalidate(Some(5), NOW), Invalidated::Current);
         assert_eq!(key.invalidate(Some(6), NOW), Invalidated::Tombstoned);
-        assert_eq!(key.put(5, NOW), PutOutcome::NotNewer);
-        assert_eq!(key.put(6, NOW), PutOutcome::Stored);
         assert_eq!(key.invalidate(None, NOW), Invalidated::Tombstoned, "without a version it goes whatever it is");
     }
 
     #[test]
-    fn a_put_takes_the_key_from_a_load_and_the_load_does_not_take_it_back() {
+    fn a_put_creates_no_value_where_there_is_none() {
         let mut key = Key(Slot::Absent);
-        key.acquire(1, Claim::Vacant, NOW);
-        assert_eq!(key.put(3, NOW), PutOutcome::Stored);
-        assert_eq!(key.fill(1, 9, NOW), Filled::LeaseLost);
-        assert_eq!(key.put(3, NOW), PutOutcome::NotNewer);
+        assert_eq!(key.put(5, NOW), PutOutcome::Tombstoned);
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(5), "its version is a floor");
+        assert_eq!(key.put(6, NOW), PutOutcome::Tombstoned);
+        assert_eq!(key.fill(1, 9, NOW), Filled::LeaseLost, "and a load that began before it is refused");
+        assert_eq!(key.put(4, NOW), PutOutcome::Tombstoned);
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(6), "the highest is");
     }
 
     #[test]
@@ -443,6 +454,7 @@ mod tests {
         let mut key = Key(Slot::Newer { version: 4 });
         assert_eq!(key.acquire(1, Claim::Force, NOW), Acquired::Newer);
         assert_eq!(key.put(4, NOW), PutOutcome::NotNewer);
+        assert_eq!(Key(Slot::Newer { version: 4 }).put(5, NOW), PutOutcome::Tombstoned);
         assert_eq!(key.invalidate(Some(3), NOW), Invalidated::Tombstoned);
         assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(4), "its version is a floor");
     }

@@ -108,7 +108,7 @@ pub enum Invalidated {
     Foreign,
 }
 
-/// PUT: stores a versioned value right after its write was committed.
+/// PUT: puts a versioned value in an older one's place, right after its write was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Put {
     /// A token never used before, the value's identity.
@@ -124,8 +124,11 @@ pub struct Put {
 /// What a put achieved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutOutcome {
-    /// The value is stored.
+    /// The value is stored, in place of an older one.
     Stored,
+    /// There was no value to replace. The key is tombstoned up to this version instead, and its next reader loads it: nothing proves that no newer
+    /// write came before, whose value may have been evicted.
+    Tombstoned,
     /// What is known of the key is newer, or as new.
     NotNewer,
     /// Announced writes hold the key: it is tombstoned up to this version instead.
@@ -162,7 +165,7 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// Invalidates keys; the tombstones stay for `retain`. Outcomes in the keys' order.
     async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>>;
 
-    /// Stores a versioned value if it is newer than all that is known of the key. The record stays for at least `retain`.
+    /// Replaces an older value by this one; where there is no value, invalidates the key up to this version. The record stays for at least `retain`.
     async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome>;
 
     /// Invalidates every key of a namespace that has a record; loads that began earlier cannot store. Cost grows with the

@@ -139,6 +139,15 @@ impl RemoteTier for RedisTier {
         let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, &call).await?;
         match &*word {
             b"stored" => Ok(PutOutcome::Stored),
+            b"vacant" => {
+                // Whatever came in between, an invalidation up to this version is right.
+                let wanted = Invalidation { key: key.clone(), version: Some(put.version) };
+                match self.invalidate(&[wanted], retain).await?[..] {
+                    [Invalidated::Current] => Ok(PutOutcome::NotNewer),
+                    [Invalidated::Foreign] => Ok(PutOutcome::Foreign),
+                    _ => Ok(PutOutcome::Tombstoned),
+                }
+            }
             b"old" => Ok(PutOutcome::NotNewer),
             b"marked" => Ok(PutOutcome::Marked),
             b"foreign" => Ok(PutOutcome::Foreign),

@@ -5,13 +5,11 @@ mod common;
 use cache_core::record::{Record, State};
 use cache_core::testing::Plant;
 use cache_core::{
-    Acquire, Claim, ErrorKind, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, TieredCache,
-    Token,
+    Acquire, Claim, ErrorKind, Filled, Invalidated, Invalidation, Namespace, RemoteKey, RemoteTier, TieredCache, Token,
 };
 use cache_redis::RedisTier;
 use common::relay::Relay;
-use common::{HOUR, Raw, asks, body, fills, invalidation, key, namespace, store, tier};
-use std::time::Duration;
+use common::{HOUR, Raw, asks, body, fills, invalidation, key, namespace, store, store_version, tier};
 use test_servers::Redis;
 
 /// Every write that may grow is refused from here on.
@@ -47,8 +45,7 @@ async fn c4_an_invalidation_works_without_memory() {
     store(&tier, &value, "old").await;
     let in_flight = Token::unique();
     tier.acquire(&leased, &asks(in_flight, Claim::Vacant)).await.unwrap();
-    let put = Put { token: Token::unique(), version: 9, age: Duration::ZERO, body: body(&versioned, "new", HOUR) };
-    assert_eq!(tier.put(&versioned, &put, HOUR).await.unwrap(), PutOutcome::Stored);
+    store_version(&tier, &versioned, "new", 9).await;
     raw.query::<()>(redis::cmd("SET").arg(foreign.as_bytes()).arg("foreign")).await;
     exhaust(&raw).await;
 

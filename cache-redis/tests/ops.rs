@@ -5,7 +5,7 @@ mod common;
 use cache_core::record::Life;
 use cache_core::{Acquired, Claim, ErrorKind, Filled, Invalidated, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, Token};
 use cache_redis::{KeyPrefix, RedisTier, Role, Swept};
-use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, tier};
+use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, store_version, tier};
 use std::sync::OnceLock;
 use std::time::Duration;
 use test_servers::{Redis, RedisCluster};
@@ -287,6 +287,7 @@ async fn a_touch_forgets_no_version_and_no_refresh_early() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let namespace = namespace();
     let (versioned, refreshed) = (namespace.key(&1), namespace.key(&2));
+    store_version(&tier, &versioned, "x", 6).await;
     assert_eq!(tier.put(&versioned, &put(&versioned, 7), 2 * HOUR).await.unwrap(), PutOutcome::Stored);
     let expires: i64 = raw.of("PEXPIRETIME", &versioned).await;
     let kept = tier.touch(&versioned, Duration::from_millis(1)).await.unwrap().unwrap();
@@ -347,10 +348,9 @@ async fn insert_if_absent_gives_way_to_loads_floors_and_what_is_not_ours() {
     assert_eq!((err.kind(), raw.of::<String>("GET", &foreign).await), (ErrorKind::Foreign, "theirs".to_owned()));
 }
 
-/// Stores a value under each key, in the cheapest way.
+/// Stores a value under each key.
 async fn store_all(tier: &RedisTier, keys: &[RemoteKey]) {
-    let puts = keys.iter().map(|key| async move { tier.put(key, &put(key, 1), HOUR).await.unwrap() });
-    assert!(futures_util::future::join_all(puts).await.iter().all(|stored| *stored == PutOutcome::Stored));
+    futures_util::future::join_all(keys.iter().map(|key| store(tier, key, "x"))).await;
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use cache_core::{
     RemoteTier, Token,
 };
 use cache_redis::RedisTier;
-use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, tier};
+use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, store_version, tier};
 use std::time::Duration;
 use test_servers::Redis;
 
@@ -178,7 +178,7 @@ async fn c9_scripts_survive_script_flush() {
             1 => assert_eq!(tier.fill(&key, &fills(&key, token, "x")).await.unwrap(), Filled::LeaseLost),
             2 => assert!(!tier.release(&key, token).await.unwrap()),
             3 => assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Tombstoned]),
-            _ => assert_eq!(tier.put(&key, &put(&key, 1), HOUR).await.unwrap(), PutOutcome::Stored),
+            _ => assert_eq!(tier.put(&key, &put(&key, 1), HOUR).await.unwrap(), PutOutcome::Tombstoned),
         }
     }
 }
@@ -208,7 +208,7 @@ async fn one_call_invalidates_512_keys_and_answers_in_their_order() {
     let namespace = namespace();
     let keys: Vec<RemoteKey> = (0..512).map(|key: u32| namespace.key(&key)).collect();
     raw.query::<()>(redis::cmd("SET").arg(keys[200].as_bytes()).arg("foreign")).await;
-    assert_eq!(tier.put(&keys[300], &put(&keys[300], 7), HOUR).await.unwrap(), PutOutcome::Stored);
+    store_version(&tier, &keys[300], "x", 7).await;
 
     let asked: Vec<_> = keys.iter().map(|key| Invalidation { key: key.clone(), version: Some(5) }).collect();
     let outcomes = tier.invalidate(&asked, HOUR).await.unwrap();

@@ -1,7 +1,7 @@
 //! The record in L2: one key, writers that commit and then tell L2, loads that take a lease, read the origin and fill.
 //!
 //! The record's machine is not described a second time: each command runs [`cache_core::step`] itself. Only what that does not
-//! have yet is here: MARK and UNMARK ([`crate::marks`]) and PUT as it must be ([`put`]).
+//! have yet is here: MARK and UNMARK ([`crate::marks`]) and of PUT the first form ([`put_anywhere`]), which the machine had.
 //!
 //! One tick is one millisecond of the machine's. All times are kept as what is left of them, so that the clock may run for ever
 //! and the states are finite.
@@ -11,7 +11,7 @@ mod props;
 pub(crate) mod record;
 
 use cache_core::record::{Body, Life, State};
-use cache_core::{Command, Echo, Put, Slot, Token, step};
+use cache_core::{Acquire, Claim, Command, Echo, Fill, Filled, Put, Reply, Slot, Token, step};
 use record::{NOW, Rec, payload};
 use stateright::{Model, Property};
 use std::time::Duration;
@@ -197,18 +197,19 @@ const RETAIN: u8 = 3;
 /// A value's lives.
 const LIFE: [u8; 3] = [1, 2, 3];
 
-/// PUT as it must be: it replaces an older value. Where there is none it invalidates, because nothing there proves that no newer write
-/// was told: the newer write's value or floor may have been evicted, and the absent key leased again.
-pub fn put(slot: Slot, put: &Put, retain: Duration, now: u64) -> Slot {
-    let (has_value, known) = match &slot {
-        Slot::Held { record, expires } => (record.state.has_value() && *expires > now, false),
-        Slot::Newer { version } => (false, *version >= put.version),
-        Slot::Absent | Slot::Foreign => (false, false),
-    };
-    match (known, has_value) {
-        (true, _) => slot,
-        (false, true) => step(slot, &Command::Put(put, retain), now).0,
-        (false, false) => step(slot, &Command::Invalidate { version: Some(put.version), retain, echo: Echo::default() }, now).0,
+/// PUT as it was first: it stores wherever its version reaches what is known, as a load by force does.
+pub(crate) fn put_anywhere(slot: Slot, put: &Put, now: u64) -> Slot {
+    let newer = matches!(&slot, Slot::Held { record, .. } if record.state.has_value() && record.version >= put.version);
+    if newer {
+        return slot;
+    }
+    let Put { token, version, age, ref body } = *put;
+    let retain = ms(RETAIN);
+    let acquire = Acquire { token, lease: retain, retain, claim: Claim::Force, schema: body.schema, generation: body.generation };
+    let (taken, _) = step(slot.clone(), &Command::Acquire(&acquire, Echo::default()), now);
+    match step(taken, &Command::Fill(&Fill { token, version, age, body: body.clone() }), now) {
+        (stored, Reply::Fill(Filled::Stored)) => stored,
+        _ => slot,
     }
 }
 

@@ -54,8 +54,9 @@ where
     }
 
     /// Writes a value through the writer registered with [`Builder::writer`](crate::Builder::writer), then makes both
-    /// tiers follow: a versioned cache stores the value unless something newer is known, an unversioned one invalidates
-    /// (two writers that store would overtake each other).
+    /// tiers follow. An unversioned cache invalidates: two writers that store would overtake each other. A versioned one puts the value in an older one's
+    /// place; a key that L2 has no value of is invalidated up to this version, and loaded when somebody asks for it: had a newer write's value been
+    /// evicted, nothing would tell that this one is late.
     ///
     /// # Errors
     /// [`ErrorKind::Origin`], [`ErrorKind::Panicked`], [`ErrorKind::Timeout`]: the writer's; it may have committed, so the
@@ -288,7 +289,8 @@ where
                 self.l1.insert(hash, key.clone(), value.clone(), &terms, now, &|| self.admits(boarding.is_live()));
                 Ok(value)
             }
-            Ok(PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
+            // In L1 neither: the next reader loads it, under the floor of whoever wrote last.
+            Ok(PutOutcome::Tombstoned | PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
             Ok(PutOutcome::Foreign) => Err(Error::new(
                 ErrorKind::Foreign,
                 "written to the origin, but L2 holds something under this key that is not ours",

@@ -107,10 +107,15 @@ pub(crate) fn invalidation(key: &RemoteKey) -> Invalidation {
 
 /// Stores a value the way a load does.
 pub(crate) async fn store(tier: &RedisTier, key: &RemoteKey, payload: impl Into<Bytes>) {
+    store_version(tier, key, payload, 0).await;
+}
+
+pub(crate) async fn store_version(tier: &RedisTier, key: &RemoteKey, payload: impl Into<Bytes>, version: u64) {
     let token = Token::unique();
     let acquired = tier.acquire(key, &asks(token, Claim::Force)).await.expect("the tier answers");
     assert!(matches!(acquired, Acquired::Granted { .. }), "{acquired:?}");
-    assert_eq!(tier.fill(key, &fills(key, token, payload)).await.expect("the tier answers"), Filled::Stored);
+    let fill = Fill { version, ..fills(key, token, payload) };
+    assert_eq!(tier.fill(key, &fill).await.expect("the tier answers"), Filled::Stored);
 }
 
 /// Waits until it is so.

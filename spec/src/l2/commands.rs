@@ -1,7 +1,7 @@
 //! What loads and writers ask of the record.
 
 use super::record::{NOW, Rec};
-use super::{Action, L2, LEASE, Load, MARK, Mutant, Op, Shared, Writer, mark_token, ms, put, token};
+use super::{Action, L2, LEASE, Load, MARK, Mutant, Op, Shared, Writer, mark_token, ms, put_anywhere, token};
 use crate::marks;
 use cache_core::record::State;
 use cache_core::{Acquire, Acquired, Claim, Command, Echo, Fill, Filled, Put, Reply, Slot, step};
@@ -74,9 +74,9 @@ impl L2 {
                 let body = self.body(version);
                 let command = Put { token: mark_token(writer), version: version.into(), age: Duration::ZERO, body };
                 if self.is(Mutant::PutAnywhere) {
-                    step(slot, &Command::Put(&command, retain), NOW).0
+                    put_anywhere(slot, &command, NOW)
                 } else {
-                    put(slot, &command, retain, NOW)
+                    step(slot, &Command::Put(&command, retain), NOW).0
                 }
             }
             Op::Strict if !self.is(Mutant::NoMarks) => self.unmark(s, slot, writer, floor),

@@ -159,12 +159,12 @@ fn a_repeated_fill_would_take_its_own_value_for_a_lost_lease() {
 }
 
 #[test]
-fn a_late_first_put_would_undo_an_invalidation_without_a_version() {
+fn a_late_first_put_undoes_no_invalidation() {
     let put = Put { token: Token::unique(), version: 3, age: Duration::ZERO, body: body() };
     let put = Command::Put(&put, MINUTE);
     let (slot, _) = step(Slot::Absent, &put, NOW);
     let (slot, _) = step(slot, &Command::Invalidate { version: None, retain: MINUTE, echo: Echo::default() }, NOW);
-    assert_eq!(step(slot, &put, NOW).1, Reply::Put(PutOutcome::Stored));
+    assert_eq!(step(slot, &put, NOW).1, Reply::Put(PutOutcome::Tombstoned));
 }
 
 #[test]
