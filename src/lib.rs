@@ -46,6 +46,7 @@
 //! |---|---|---|
 //! | `redis` | yes | [`RedisTier`] |
 //! | `sharding` | yes | [`sharding`] |
+//! | `fred` | no | `Driver`: fred under [`RedisTier`], in place of its own multiplexer |
 //! | `moka` | no | `MokaTier`, moka as the first level |
 //! | `json`, `postcard`, `bincode` | no | codecs beside [`MessagePack`] |
 //! | `lz4`, `zstd` | no | `Compression`: larger values take less room in L2 |
@@ -62,6 +63,8 @@ pub use cache_memory::MokaTier;
 pub use cache_memory::{
     Cause, Compute, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats, MemoryTier, MemoryTierBuilder, Policy,
 };
+#[cfg(feature = "fred")]
+pub use cache_redis::Driver;
 #[cfg(feature = "redis")]
 pub use cache_redis::{Health, KeyPrefix, NodeHealth, RedisTier, RedisTierBuilder, Remaining, Role, ServerInfo, Swept};
 #[cfg(feature = "sharding")]

@@ -28,6 +28,20 @@ pub(crate) struct Config {
     pub(crate) max_record_bytes: usize,
     /// If there is any, every connection by host and port is made by it.
     pub(crate) tls: Option<Tls>,
+    #[cfg(feature = "fred")]
+    pub(crate) driver: Driver,
+}
+
+/// Who carries the commands over a connection. Supervisor, slot map, scripts and verbs are the tier's own with either.
+#[cfg(feature = "fred")]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Driver {
+    /// The tier's own multiplexer.
+    #[default]
+    Own,
+    /// A client of [fred](https://docs.rs/fred) for each node. What differs is in the [crate's documentation](crate#fred).
+    Fred,
 }
 
 /// What AUTH is told.
@@ -95,6 +109,7 @@ impl fmt::Debug for Config {
 /// | [`connect_timeout`](Self::connect_timeout) | 500 ms | a dial with its handshake ends within it |
 /// | `tls_roots`, with the feature `tls` | the platform's | whose certificates are trusted |
 /// | `tls_identity`, with the feature `tls` | none | the tier's own certificate |
+/// | `driver`, with the feature `fred` | the tier's own | who carries the commands |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
 #[must_use = "a builder does nothing until it is connected"]
 pub struct RedisTierBuilder(Result<Plan>);
@@ -204,6 +219,19 @@ impl RedisTierBuilder {
     /// How long a dial may take: name lookup, connect, TLS, authentication, and the scripts. Default 500 ms.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.connect_timeout = timeout)
+    }
+
+    /// Who carries the commands over the connections to the data nodes; default [`Driver::Own`], which is the faster. Sentinels are asked by the
+    /// tier's own in any case. What differs with fred is in the [crate's documentation](crate#fred).
+    ///
+    /// ```
+    /// use cache_redis::{Driver, RedisTier};
+    ///
+    /// let builder = RedisTier::cluster(["redis://node-0:6379", "redis://node-1:6379"]).driver(Driver::Fred);
+    /// ```
+    #[cfg(feature = "fred")]
+    pub fn driver(self, driver: Driver) -> Self {
+        self.with(|config| config.driver = driver)
     }
 
     /// The longest record to store or to hand out, header included; default 8 MiB.
@@ -332,6 +360,8 @@ fn parse(url: &str) -> Result<Parsed> {
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
         tls: None,
+        #[cfg(feature = "fred")]
+        driver: Driver::Own,
     };
     Ok(Parsed { address, config, is_tls })
 }

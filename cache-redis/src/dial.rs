@@ -2,7 +2,7 @@
 
 use crate::builder::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
-use crate::live::Live;
+use crate::live::{Live, Wire};
 use crate::multiplexer::{Guard, Many, Multiplexer};
 use crate::script::SCRIPTS;
 use crate::sentinel;
@@ -10,6 +10,7 @@ use crate::tls::{Tls, late_refusal};
 use cache_core::{Error, ErrorKind};
 use redis::{Pipeline, RedisError, Value, from_redis_value};
 use std::io;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
@@ -23,23 +24,13 @@ pub(crate) type Dialed = (Live, JoinHandle<()>);
 ///
 /// The error's kind tells what to do: [`ErrorKind::Credentials`] and [`ErrorKind::Config`] need a person, all else is weather.
 pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
-    let most = config.max_record_bytes;
     let dialed = async {
-        match address {
-            Address::Tcp(host, port) => log_in(config, reach(config.tls.as_ref(), host, *port, most).await?).await,
-            #[cfg(unix)]
-            Address::Unix(path) => {
-                let stream = tokio::net::UnixStream::connect(path).await.map_err(unreachable)?;
-                log_in(config, Multiplexer::open(stream, most)).await
-            }
-            Address::Sentinel(sentinels) => {
-                let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
-                let (live, task) = log_in(config, reach(config.tls.as_ref(), &host, port, most).await?).await?;
-                // Sentinels may be behind the times.
-                sentinel::check_role(&live.multiplexer).await?;
-                Ok((live, task))
-            }
-        }
+        let Address::Sentinel(sentinels) = address else { return connect(config, address).await };
+        let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
+        let (live, task) = connect(config, &Address::Tcp(host, port)).await?;
+        // Sentinels may be behind the times.
+        sentinel::check_role(&live.wire).await?;
+        Ok((live, task))
     };
     // A Redis that has no TLS at this port waits for more of what it takes for a command.
     let why = if config.tls.is_some() { ", or not by TLS" } else { "" };
@@ -47,8 +38,33 @@ pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, E
     tokio::time::timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
 }
 
+/// Connects to a server and logs in.
+async fn connect(config: &Config, at: &Address) -> Result<Dialed, Error> {
+    let most = config.max_record_bytes;
+    let own = match at {
+        Address::Tcp(host, port) => reach(config.tls.as_ref(), host, *port, most).await?,
+        #[cfg(unix)]
+        Address::Unix(path) => opened(tokio::net::UnixStream::connect(path).await.map_err(unreachable)?, most),
+        Address::Sentinel(_) => return Err(Error::new(ErrorKind::Unavailable, "Redis Sentinels named no master")),
+    };
+    let own = log_in(config, own).await?;
+    #[cfg(feature = "fred")]
+    if config.driver == crate::builder::Driver::Fred {
+        // Ours goes first, to say what is wrong: of fred's refusals there is text only, and one of them it takes for consent.
+        drop(own);
+        let (fred, task) = crate::fred::open(config, at).await?;
+        return log_in(config, (Wire::Fred(fred), task)).await;
+    }
+    Ok(own)
+}
+
 /// A connection, and the task that keeps it going.
-type Opened = (Multiplexer, JoinHandle<()>);
+type Opened = (Wire, JoinHandle<()>);
+
+fn opened<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, most: usize) -> Opened {
+    let (multiplexer, task) = Multiplexer::open(stream, most);
+    (Wire::Own(multiplexer), task)
+}
 
 /// A connection without a login, by TLS if that is given: nothing is sent in plain then, whatever the server says.
 ///
@@ -59,25 +75,25 @@ pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize)
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
     match tls {
-        None => Ok(Multiplexer::open(stream, most)),
-        Some(tls) => Ok(Multiplexer::open(tls.connect(host, stream).await?, most)),
+        None => Ok(opened(stream, most)),
+        Some(tls) => Ok(opened(tls.connect(host, stream).await?, most)),
     }
 }
 
-async fn log_in(config: &Config, (multiplexer, task): Opened) -> Result<Dialed, Error> {
+async fn log_in(config: &Config, (wire, task): Opened) -> Result<Dialed, Error> {
     let guard = Guard(task.abort_handle());
-    handshake(config, &multiplexer).await?;
-    Ok((Live::new(multiplexer, guard), task))
+    handshake(config, &wire).await?;
+    Ok((Live::new(wire, guard), task))
 }
 
 /// Sends commands over a connection that is not in use yet; the dial keeps the time. A refusal of our certificate is told from other ends.
-pub(crate) async fn ask(multiplexer: &Multiplexer, commands: &Pipeline) -> Result<Many, Error> {
-    let many = multiplexer.send_all(commands).await;
-    many.map_err(|err| multiplexer.cause().as_ref().and_then(late_refusal).unwrap_or(err))
+pub(crate) async fn ask(wire: &Wire, commands: &Pipeline) -> Result<Many, Error> {
+    let many = wire.send_all(commands).await;
+    many.map_err(|err| wire.cause().as_ref().and_then(late_refusal).unwrap_or(err))
 }
 
 /// Everything in one round trip. Servers answer in order, and go on after an error.
-async fn handshake(config: &Config, multiplexer: &Multiplexer) -> Result<(), Error> {
+async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &config.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
@@ -90,7 +106,7 @@ async fn handshake(config: &Config, multiplexer: &Multiplexer) -> Result<(), Err
     for script in SCRIPTS.all() {
         pipeline.add_command(script.load());
     }
-    let Many { replies, sent } = ask(multiplexer, &pipeline).await?;
+    let Many { replies, sent } = ask(wire, &pipeline).await?;
     let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
 
@@ -107,7 +123,7 @@ async fn handshake(config: &Config, multiplexer: &Multiplexer) -> Result<(), Err
     for _ in SCRIPTS.all() {
         next().map_err(|err| from_driver(&err))?;
     }
-    multiplexer.vitals().observe(sent, seconds * 1_000_000 + micros);
+    wire.vitals().observe(sent, seconds * 1_000_000 + micros);
     Ok(())
 }
 

@@ -84,14 +84,14 @@ impl Node {
     /// Sends a command if there is a connection. Never waits.
     pub(crate) fn begin(&self, deadline: Instant, request: Request<'_>) -> Option<Result<Underway>> {
         match &**self.link.state() {
-            State::Up(live) => Some(live.multiplexer.send(deadline, request)),
+            State::Up(live) => Some(live.wire.send(deadline, request)),
             _ => None,
         }
     }
 
     /// Sends a command, together with those of other calls. An error that the server answered with is a reply.
     pub(crate) async fn send(&self, deadline: Instant, request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
-        let underway = self.live(deadline).await?.multiplexer.send(deadline, request);
+        let underway = self.live(deadline).await?.wire.send(deadline, request);
         let called = async { called(underway?).await };
         called.await.inspect_err(|_| self.revive())
     }
@@ -100,7 +100,7 @@ impl Node {
     pub(crate) async fn send_all(&self, deadline: Instant, commands: &Pipeline) -> Result<Called<Vec<RedisResult<Value>>>> {
         let live = self.live(deadline).await?;
         let vitals = live.vitals();
-        let many = timeout_at(deadline.into(), live.multiplexer.send_all(commands)).await;
+        let many = timeout_at(deadline.into(), live.wire.send_all(commands)).await;
         let many = many.unwrap_or_else(|_| {
             vitals.timed_out();
             Err(late())

@@ -3,7 +3,8 @@
 use crate::builder::{Login, Sentinels};
 use crate::dial::{ask as send, reach, wrong_password};
 use crate::error::from_driver;
-use crate::multiplexer::{Guard, Multiplexer};
+use crate::live::Wire;
+use crate::multiplexer::Guard;
 use crate::tls::Tls;
 use cache_core::{Error, ErrorKind};
 use redis::{Value, from_redis_value};
@@ -30,14 +31,14 @@ pub(crate) async fn master(tls: Option<&Tls>, sentinels: &Sentinels) -> Result<(
 }
 
 async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) -> Result<(String, u16), Error> {
-    let (multiplexer, task) = reach(tls, host, port, 0).await?;
+    let (wire, task) = reach(tls, host, port, 0).await?;
     let _guard = Guard(task.abort_handle());
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &sentinels.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
     }
     pipeline.cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(&sentinels.master);
-    let mut replies = send(&multiplexer, &pipeline).await?.replies.into_iter();
+    let mut replies = send(&wire, &pipeline).await?.replies.into_iter();
     if sentinels.login.is_some() {
         replies.next().unwrap_or(Ok(Value::Nil)).map_err(|err| wrong_password(&err))?;
     }
@@ -47,10 +48,10 @@ async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, host: &str, port: u16) ->
 }
 
 /// Makes sure that the server is a master: after a failover a Sentinel may still name the old one.
-pub(crate) async fn check_role(multiplexer: &Multiplexer) -> Result<(), Error> {
+pub(crate) async fn check_role(wire: &Wire) -> Result<(), Error> {
     let mut pipeline = redis::pipe();
     pipeline.cmd("ROLE");
-    let role = send(multiplexer, &pipeline).await?.replies.pop().unwrap_or(Ok(Value::Nil));
+    let role = send(wire, &pipeline).await?.replies.pop().unwrap_or(Ok(Value::Nil));
     let role = role.and_then(|role| Ok(from_redis_value::<Vec<Value>>(role)?)).map_err(|err| from_driver(&err))?;
     match role.into_iter().next().and_then(|role| from_redis_value::<String>(role).ok()).as_deref() {
         Some("master") => Ok(()),

@@ -30,6 +30,14 @@ impl Tls {
     }
 }
 
+#[cfg(feature = "fred")]
+impl Tls {
+    /// What fred connects by.
+    pub(crate) fn connector(&self) -> TlsConnector {
+        self.0.clone()
+    }
+}
+
 /// What the builder was told. The default is the platform's roots, and no certificate of ours.
 #[derive(Default)]
 pub(crate) struct Trust {

@@ -30,7 +30,7 @@ use tokio::sync::oneshot::{self, error::RecvError};
 use tokio::task::{AbortHandle, JoinHandle};
 
 /// Bytes that wait for the socket at most. A server that does not read is replaced long before, unless values are huge.
-const MOST_WAITING: usize = 64 << 20;
+pub(crate) const MOST_WAITING: usize = 64 << 20;
 /// How much sooner than others before it a call may have to end and still leave it to the task to see to that. Its timer need not be set anew then.
 const SLACK: Duration = Duration::from_millis(4);
 
@@ -139,7 +139,14 @@ impl Drop for Guard {
 }
 
 /// A command under way.
-pub(crate) struct Underway {
+pub(crate) enum Underway {
+    Own(Call),
+    #[cfg(feature = "fred")]
+    Fred(Box<crate::fred::Call>),
+}
+
+/// A command under way here.
+pub(crate) struct Call {
     ended: oneshot::Receiver<Ended<Reply>>,
     /// Where the task does not keep its time.
     deadline: Option<Instant>,
@@ -179,7 +186,7 @@ impl Multiplexer {
         let keeps_time = self.push(Some(deadline), Caller::One(Some(caller)), |packed| request.pack(packed))?;
         // Callers of GETs are many, and would only take turns at the count of these.
         let vitals = (!keeps_time || matches!(request, Request::Run(_))).then(|| self.shared.vitals.clone());
-        Ok(Underway { ended, deadline: (!keeps_time).then_some(deadline), vitals })
+        Ok(Underway::Own(Call { ended, deadline: (!keeps_time).then_some(deadline), vitals }))
     }
 
     /// Sends commands in one write, by themselves, and waits for their replies, in their order, for as long as the connection lives; errors that the
@@ -221,7 +228,12 @@ impl Multiplexer {
 impl Underway {
     /// Waits for the reply. Safe to cancel.
     pub(crate) async fn reply(self) -> Result<(Reply, Option<Arc<Vitals>>)> {
-        let Self { ended, deadline, vitals } = self;
+        let Call { ended, deadline, vitals } = match self {
+            Self::Own(call) => call,
+            // Boxed, so that our own way does not grow by it.
+            #[cfg(feature = "fred")]
+            Self::Fred(call) => return Box::pin(call.reply()).await,
+        };
         let ended = match (deadline, &vitals) {
             // Boxed, for it is rare and would make each call's future larger.
             (Some(deadline), Some(vitals)) => Box::pin(in_time(deadline, ended, vitals)).await,
@@ -250,6 +262,6 @@ pub(crate) fn late() -> Error {
     Error::new(ErrorKind::Timeout, "Redis did not answer in time")
 }
 
-fn lost() -> Error {
+pub(crate) fn lost() -> Error {
     Error::new(ErrorKind::Unavailable, "the connection to Redis was lost")
 }
