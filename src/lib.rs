@@ -66,7 +66,9 @@ pub use cache_memory::{
 #[cfg(feature = "fred")]
 pub use cache_redis::Driver;
 #[cfg(feature = "redis")]
-pub use cache_redis::{Health, KeyPrefix, NodeHealth, RedisTier, RedisTierBuilder, Remaining, Role, ServerInfo, Swept};
+pub use cache_redis::{
+    Health, KeyPrefix, NodeHealth, RedisTier, RedisTierBuilder, Remaining, ReplicaReads, Role, ServerInfo, Swept,
+};
 #[cfg(feature = "sharding")]
 pub use cache_sharding as sharding;
 

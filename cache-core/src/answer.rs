@@ -11,16 +11,22 @@ pub enum Tier {
     L1,
     /// Redis, or what stands for it.
     L2,
+    /// A replica of Redis, because [reads from replicas](crate::Source::Replica) were chosen. The value is as old as the replica lags, and was not
+    /// kept in L1.
+    L2Replica,
     /// The origin: a load ran.
     Origin,
 }
 
-/// Whether an answer is within its soft life.
+/// Whether an answer is within its soft life, and known not to have been invalidated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Freshness {
     /// It is.
     Fresh,
+    /// It is within its soft life, but it may have been invalidated or overwritten without this process being able to know: it is from a replica,
+    /// which may be behind its master.
+    Unverified,
     /// It is past it, and was served all the same.
     Stale {
         /// Why.
@@ -69,6 +75,17 @@ pub(crate) struct Answer<V> {
 }
 
 impl<V> Answer<V> {
+    /// What a replica gave, and how it is marked.
+    pub(crate) fn from_replica(value: V, created: Moment, is_fresh: bool) -> Self {
+        let freshness = if is_fresh { Freshness::Unverified } else { Freshness::Stale { why: Why::Refreshing } };
+        Self { value, tier: Tier::L2Replica, created, freshness }
+    }
+
+    /// Past its soft life: a refresh is due. What is merely unverified needs none.
+    pub(crate) fn is_stale(&self) -> bool {
+        matches!(self.freshness, Freshness::Stale { .. })
+    }
+
     pub(crate) fn into_cached(self, now: Moment) -> Cached<V> {
         Cached { value: self.value, tier: self.tier, age: now.since(self.created), freshness: self.freshness }
     }

@@ -12,6 +12,7 @@ pub(crate) enum Event {
     L1Hit,
     L1Miss,
     L2Hit,
+    L2Replica,
     L2Miss,
     L2Error,
     L2Unreadable,

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::key::{Echo, Namespace, RemoteKey};
 use crate::machine::{Command, Reply, Slot, step};
 use crate::record::{Record, is_ours};
-use crate::remote::{Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+use crate::remote::{Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source};
 use crate::token::Token;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -167,14 +167,14 @@ impl RemoteTier for EmbeddedTier {
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
         let now = self.clock.unix_ms();
         let record = self.store.lock().live(key.as_bytes(), now).map(|entry| entry.record.clone());
-        Ok(Fetched { record, now })
+        Ok(Fetched { record, now, from: Source::Master })
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         let now = self.clock.unix_ms();
         let store = self.store.lock();
         let read = |key: &RemoteKey| store.live(key.as_bytes(), now).map(|entry| entry.record.clone());
-        Ok(keys.iter().map(|key| Ok(Fetched { record: read(key), now })).collect())
+        Ok(keys.iter().map(|key| Ok(Fetched { record: read(key), now, from: Source::Master })).collect())
     }
 
     async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {

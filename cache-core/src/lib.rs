@@ -50,7 +50,9 @@ pub use partition::{PARTITIONS, Partition};
 pub use payload::Compression;
 #[cfg(feature = "encryption")]
 pub use payload::Keyring;
-pub use remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+pub use remote::{
+    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source,
+};
 pub use stack::{Builder, Closed, Loader, Storable, TieredCache, WarmUp, Warmed};
 pub use stats::{Recent, Stats, TierStats};
 pub use token::Token;

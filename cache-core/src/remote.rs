@@ -8,6 +8,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use std::time::Duration;
 
+/// Which copy a read was answered from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The one that the tier's other verbs act on: what they did is seen.
+    Master,
+    /// One that follows the master and may be behind: a value may have been invalidated since, and what it has not the master may have. It
+    /// is only ever served, marked: L1 keeps none of it, and no load or refresh is decided by it.
+    Replica,
+}
+
 /// What a read found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
@@ -16,6 +26,8 @@ pub struct Fetched {
     /// The tier's time in ms, on the clock that stamps its records, as late as it may have been when the read was sent:
     /// an age computed from it is never too small.
     pub now: u64,
+    /// Which copy the bytes are from. Layers pass it on as it is.
+    pub from: Source,
 }
 
 /// What an acquire may take the lease from.
@@ -146,7 +158,8 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// What the tier is called in stats and traces: `"redis"`, `"embedded"`.
     fn name(&self) -> &'static str;
 
-    /// Reads one key.
+    /// Reads one key. A tier may read a replica, and says so in [`Fetched::from`]; but not a key that this process has invalidated, written or acquired
+    /// of late: what an acquire found is seen by the next read.
     async fn get(&self, key: &RemoteKey) -> Result<Fetched>;
 
     /// Reads many keys. Each has an answer of its own, in their order: where keys are on several servers, one that is away fails its own. An error

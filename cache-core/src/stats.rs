@@ -53,6 +53,8 @@ pub struct TierStats {
     pub hits: u64,
     /// Lookups not answered by this tier, errors included.
     pub misses: u64,
+    /// Of the hits, those that a replica gave: marked [`Unverified`](crate::Freshness::Unverified), or stale, and not kept in L1. L2 only.
+    pub from_replicas: u64,
     /// Entries that had to go to make room. L1 only: Redis counts its own.
     pub evictions: u64,
     /// Entries now, about. L1 only; a gauge, it does not subtract.
@@ -107,6 +109,7 @@ impl TierStats {
             unknown_key: self.unknown_key.saturating_sub(earlier.unknown_key),
             refused: self.refused.saturating_sub(earlier.refused),
             unstorable: self.unstorable.saturating_sub(earlier.unstorable),
+            from_replicas: self.from_replicas.saturating_sub(earlier.from_replicas),
         }
     }
 }
@@ -153,6 +156,7 @@ pub(crate) fn snapshot(counters: &Counters, recent: Recent, entries: u64, evicti
         l1: TierStats { hits: sum(Event::L1Hit), misses: sum(Event::L1Miss), evictions, entries, ..TierStats::default() },
         l2: TierStats {
             hits: sum(Event::L2Hit),
+            from_replicas: sum(Event::L2Replica),
             misses: sum(Event::L2Miss),
             errors: sum(Event::L2Error),
             unreadable: sum(Event::L2Unreadable) + sum(Event::L2Forged) + sum(Event::L2UnknownKey),

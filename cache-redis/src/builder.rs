@@ -4,6 +4,7 @@ use crate::cluster::Cluster;
 use crate::error::config_error;
 use crate::node::Node;
 use crate::nodes::Nodes;
+use crate::replicas::{Named, Place, ReplicaReads, Replicas};
 use crate::tier::RedisTier;
 use crate::tls::{Tls, Trust};
 use cache_core::{Error, Result};
@@ -75,11 +76,14 @@ struct Plan {
     config: Config,
     is_tls: bool,
     trust: Trust,
+    replica_reads: Option<ReplicaReads>,
+    /// Listed by URLs.
+    replicas: Vec<Address>,
 }
 
 impl Plan {
     fn new(topology: Topology, config: Config, is_tls: bool) -> Self {
-        Self { topology, config, is_tls, trust: Trust::default() }
+        Self { topology, config, is_tls, trust: Trust::default(), replica_reads: None, replicas: Vec::new() }
     }
 }
 
@@ -111,6 +115,8 @@ impl fmt::Debug for Config {
 /// | `tls_identity`, with the feature `tls` | none | the tier's own certificate |
 /// | `driver`, with the feature `fred` | the tier's own | who carries the commands |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
+/// | [`read_from_replicas`](Self::read_from_replicas) | never | when reads go to replicas |
+/// | [`replicas`](Self::replicas) | none | the replicas of one node, which nobody else names |
 #[must_use = "a builder does nothing until it is connected"]
 pub struct RedisTierBuilder(Result<Plan>);
 
@@ -242,6 +248,61 @@ impl RedisTierBuilder {
         self.with(|config| config.max_record_bytes = bytes)
     }
 
+    /// Sends reads, and nothing else, to replicas: always, or only while the master is away. Default: never. The replicas of a cluster are those
+    /// that its map names, with Sentinels those that they name and take for well; for one node they are [listed](Self::replicas).
+    ///
+    /// A value from a replica may be old: one that another process has invalidated is served for as long as the replica lags, **without limit if
+    /// its link to the master is broken**: Redis serves on, unless the replica is configured with `replica-serve-stale-data no`. Sentinels tell of such
+    /// a link, and the replica is left out; a cluster does not. Likewise a replica may not have a value yet, and a `get` finds none. A value is marked
+    /// [`Unverified`](cache_core::Freshness::Unverified), counted in [`from_replicas`](cache_core::TierStats::from_replicas), and never kept in L1; loads
+    /// and refreshes are decided by the master alone: where a replica has nothing to serve, an acquire says whether the master has.
+    ///
+    /// What *this* tier and its clones have invalidated or written is read from the master until the tombstone's life (a minute) is over: they see no
+    /// older value of it, unless the replica lags by more than that. After a clear, or an invalidation of a prefix, that is so of every key.
+    ///
+    /// A replica that is away, loading, or says that its master is down or the slot another's costs a read no more than half its timeout, and then
+    /// the master is asked; for a second it is left alone. Of several replicas each read takes one by chance.
+    ///
+    /// Costs a connection to each replica, 256 KiB of memory, and a hash of the key with each read. The user needs `READONLY` and `ROLE`.
+    ///
+    /// ```
+    /// use cache_redis::{RedisTier, ReplicaReads};
+    ///
+    /// let cluster = RedisTier::cluster(["redis://node-0:6379", "redis://node-1:6379"]).read_from_replicas(ReplicaReads::WhenMasterIsAway);
+    /// ```
+    pub fn read_from_replicas(self, when: ReplicaReads) -> Self {
+        Self(self.0.map(|plan| Plan { replica_reads: Some(when), ..plan }))
+    }
+
+    /// The replicas of one node: `redis://host[:port]` or `unix:///path`. Login, database and options are the tier's.
+    ///
+    /// Of no use without [`read_from_replicas`](Self::read_from_replicas), and refused for a cluster and with Sentinels, which name their replicas
+    /// themselves. A server here that is a master is not read from.
+    ///
+    /// ```
+    /// use cache_redis::{RedisTier, ReplicaReads};
+    ///
+    /// let builder = RedisTier::builder("redis://:secret@redis-0:6379")
+    ///     .replicas(["redis://redis-1:6379", "redis://redis-2:6379"])
+    ///     .read_from_replicas(ReplicaReads::Preferred);
+    /// ```
+    pub fn replicas<U: AsRef<str>>(self, urls: impl IntoIterator<Item = U>) -> Self {
+        Self(self.0.and_then(|mut plan| {
+            for url in urls {
+                let Parsed { address, config, is_tls } = parse(url.as_ref())?;
+                if config.login.is_some() || config.database != 0 {
+                    let text = "login and database are the same for all: remove them from the URLs of the Redis replicas";
+                    return Err(config_error(text));
+                }
+                if is_tls != plan.is_tls {
+                    return Err(config_error("some of the Redis URLs ask for TLS and some do not"));
+                }
+                plan.replicas.push(address);
+            }
+            Ok(plan)
+        }))
+    }
+
     /// Dials, and returns as soon as the first dial has succeeded or failed, within the connect timeout.
     ///
     /// A Redis that is down is weather and no error: the tier is returned, its calls fail at once, and it comes up by itself.
@@ -252,6 +313,9 @@ impl RedisTierBuilder {
     pub async fn connect(self) -> Result<RedisTier> {
         let tier = self.lazy()?;
         tier.nodes().first_dial().await?;
+        if let Some(replicas) = tier.replicas() {
+            replicas.first_dial().await?;
+        }
         Ok(tier)
     }
 
@@ -262,7 +326,7 @@ impl RedisTierBuilder {
     /// certificate fail the calls instead, with [`ErrorKind::Credentials`](cache_core::ErrorKind::Credentials) and `Config`: a service built
     /// so starts without L2.
     pub fn lazy(self) -> Result<RedisTier> {
-        let Plan { topology, mut config, is_tls, trust } = self.0?;
+        let Plan { topology, mut config, is_tls, trust, replica_reads, replicas } = self.0?;
         for (name, value) in [("timeout", config.timeout), ("connect timeout", config.connect_timeout)] {
             if value < Duration::from_millis(1) {
                 return Err(config_error(format!("the {name} of the Redis tier must be at least 1 ms")));
@@ -277,11 +341,28 @@ impl RedisTierBuilder {
             return Err(config_error("TLS roots and certificates are of no use without TLS: write rediss:// in the Redis URL"));
         }
         let config = Arc::new(config);
+        let place = match &topology {
+            Topology::One(Address::Sentinel(_)) | Topology::Cluster(_) if !replicas.is_empty() => {
+                return Err(config_error("the Redis cluster or its Sentinels name the replicas: list none"));
+            }
+            Topology::One(Address::Sentinel(sentinels)) => Place::Named(Named::new(config.clone(), sentinels.clone())),
+            Topology::Cluster(_) => Place::Map,
+            Topology::One(_) => Place::listed(&config, replicas),
+        };
+        let replicas = match (replica_reads, place) {
+            (Some(_), Place::Listed(replicas)) if replicas.is_empty() => {
+                return Err(config_error("reads from Redis replicas are asked for, and none is listed"));
+            }
+            (None, Place::Listed(replicas)) if !replicas.is_empty() => {
+                return Err(config_error("Redis replicas are listed: say when to read from them"));
+            }
+            (when, place) => when.map(|when| Replicas::new(when, place)),
+        };
         let nodes = match topology {
             Topology::One(address) => Nodes::One(Arc::new(Node::new(config.clone(), address))),
-            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(config.clone(), seeds)),
+            Topology::Cluster(seeds) => Nodes::Cluster(Cluster::new(config.clone(), seeds, replica_reads.is_some())),
         };
-        Ok(RedisTier::new(config, nodes))
+        Ok(RedisTier::new(config, nodes, replicas))
     }
 
     fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
@@ -436,6 +517,28 @@ mod tests {
         assert!(builder().connect_timeout(Duration::ZERO).lazy().is_err());
         assert!(builder().max_record_bytes(91).lazy().is_err());
         assert!(builder().lazy().is_ok());
+    }
+
+    #[test]
+    fn replicas_that_cannot_be_read_from_are_refused() {
+        const REPLICA: [&str; 1] = ["redis://canary:1"];
+        let one = || RedisTier::builder("redis://localhost/");
+        let when = ReplicaReads::Preferred;
+        for (builder, says) in [
+            (one().read_from_replicas(when), "none is listed"),
+            (one().replicas(REPLICA), "say when"),
+            (one().replicas(["redis://:canary@host"]).read_from_replicas(when), "the same for all"),
+            (one().replicas(["redis://canary/1"]).read_from_replicas(when), "the same for all"),
+            (one().replicas(["rediss://canary"]).read_from_replicas(when), "TLS"),
+            (RedisTier::cluster(["redis://host"]).replicas(REPLICA).read_from_replicas(when), "list none"),
+            (RedisTier::sentinel("name", ["redis://host"]).replicas(REPLICA).read_from_replicas(when), "list none"),
+        ] {
+            let err = builder.lazy().expect_err("it cannot work");
+            assert!(err.kind() == ErrorKind::Config && err.to_string().contains(says), "{err}");
+            assert!(!format!("{err:?}").contains("canary"), "{err:?}");
+        }
+        assert!(one().replicas(REPLICA).read_from_replicas(when).lazy().is_ok());
+        assert!(RedisTier::cluster(["redis://host"]).read_from_replicas(when).lazy().is_ok());
     }
 
     #[test]

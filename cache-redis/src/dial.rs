@@ -4,6 +4,7 @@ use crate::builder::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
 use crate::live::{Live, Wire};
 use crate::multiplexer::{Guard, Many, Multiplexer};
+use crate::replicas;
 use crate::script::SCRIPTS;
 use crate::sentinel;
 use crate::tls::{Tls, late_refusal};
@@ -20,12 +21,18 @@ const CLIENT_NAME: &str = "cachestack";
 /// A connection and the task that reads and writes it, which ends when the connection does.
 pub(crate) type Dialed = (Live, JoinHandle<()>);
 
-/// Dials once, within the connect timeout.
+/// Dials once, within the connect timeout. To a replica, so that it may be read from.
 ///
 /// The error's kind tells what to do: [`ErrorKind::Credentials`] and [`ErrorKind::Config`] need a person, all else is weather.
-pub(crate) async fn dial(config: &Config, address: &Address) -> Result<Dialed, Error> {
+pub(crate) async fn dial(config: &Config, address: &Address, to_replica: bool) -> Result<Dialed, Error> {
     let dialed = async {
-        let Address::Sentinel(sentinels) = address else { return connect(config, address).await };
+        let Address::Sentinel(sentinels) = address else {
+            let (live, task) = connect(config, address).await?;
+            if to_replica {
+                replicas::arm(&live.wire).await?;
+            }
+            return Ok((live, task));
+        };
         let (host, port) = sentinel::master(config.tls.as_ref(), sentinels).await?;
         let (live, task) = connect(config, &Address::Tcp(host, port)).await?;
         // Sentinels may be behind the times.

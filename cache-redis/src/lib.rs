@@ -12,7 +12,7 @@
 //!
 //! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
 //! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and
-//! `ASKING`; for the master of Sentinels also `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
+//! `ASKING`; for the master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
 //! [`server_info`](RedisTier::server_info) needs `INFO`.
 //!
 //! # Many calls at once
@@ -58,6 +58,27 @@
 //!
 //! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
 //! and no error shows an address, a user, a password, a key or a value.
+//!
+//! # Replicas
+//!
+//! By default nothing is read from replicas. [`read_from_replicas`](RedisTierBuilder::read_from_replicas) says when to: only
+//! [while the master is away](ReplicaReads::WhenMasterIsAway), or [always](ReplicaReads::Preferred). Only `get` and `get_many` go there.
+//!
+//! | what happens | what a read sees |
+//! |---|---|
+//! | the replica lags | what was true that long ago, marked [`Unverified`]; never of a key that this tier wrote within the tombstone's life |
+//! | the replica is gone, loading, cut off and says so, or has not the slot | the master's answer, in the same time |
+//! | the replica hangs | the master's answer, after half the timeout; for a second no read asks it again |
+//! | the replica has been made a master | the master's answer; nobody else's values are read |
+//! | the master is away | the replica's value, marked; [`Unavailable`] for what this tier wrote within the tombstone's life |
+//! | the master hangs | [`Timeout`], until its connection is given up after 5 in a row; then as above |
+//! | both are away | [`Unavailable`] |
+//!
+//! **How old** such a value can be nobody can say: as old as the replica lags, which is milliseconds as a rule, and as long as it is cut off
+//! otherwise; its own TTL is the only bound. With `replica-serve-stale-data no` a replica answers nothing while it is cut off, the death of its master
+//! included; then nothing stands in for that. In a cluster, one that has lost a master's slots refuses all reads once it has noticed, unless
+//! `cluster-allow-reads-when-down yes`. The tier remembers what it wrote by hash, in 256 KiB: of many writes, more keys than were written are read from
+//! the master. A process that was started anew remembers nothing.
 //!
 //! # TLS
 //!
@@ -151,6 +172,7 @@
 //! an acquire 39 µs. Medians of three runs of `cargo run --release -p cache-redis --example server_cost`, beside other work, on
 //! 2 vCPUs of an Intel Xeon under KVM, Redis 7.0.15, loopback, 21 November 2026.
 //!
+//! [`Unverified`]: cache_core::Freshness::Unverified
 //! [`Unavailable`]: cache_core::ErrorKind::Unavailable
 //! [`Timeout`]: cache_core::ErrorKind::Timeout
 //! [`Credentials`]: cache_core::ErrorKind::Credentials
@@ -170,6 +192,7 @@ mod multiplexer;
 mod node;
 mod nodes;
 mod ops;
+mod replicas;
 mod script;
 mod sentinel;
 mod server_time;
@@ -186,4 +209,5 @@ mod vitals;
 pub use builder::Driver;
 pub use builder::RedisTierBuilder;
 pub use ops::{Health, KeyPrefix, NodeHealth, Remaining, Role, ServerInfo, Swept};
+pub use replicas::ReplicaReads;
 pub use tier::RedisTier;

@@ -40,13 +40,19 @@ pub(crate) enum State {
 pub(crate) struct Link {
     pub(crate) config: Arc<Config>,
     pub(crate) address: Address,
+    /// Whether it leads to a replica, for reads.
+    to_replica: bool,
     state: ArcSwap<State>,
     changed: Notify,
 }
 
 impl Link {
     pub(crate) fn new(config: Arc<Config>, address: Address) -> Self {
-        Self { config, address, state: ArcSwap::from_pointee(State::Idle), changed: Notify::new() }
+        Self { config, address, to_replica: false, state: ArcSwap::from_pointee(State::Idle), changed: Notify::new() }
+    }
+
+    pub(crate) fn to_replica(config: Arc<Config>, address: Address) -> Self {
+        Self { to_replica: true, ..Self::new(config, address) }
     }
 
     pub(crate) fn state(&self) -> arc_swap::Guard<Arc<State>> {
@@ -76,7 +82,7 @@ pub(crate) async fn supervise(link: Arc<Link>) {
     let mut backoff = Backoff::new();
     let mut outage: Option<Outage> = None;
     loop {
-        let wait = match dial(&link.config, &link.address).await {
+        let wait = match dial(&link.config, &link.address, link.to_replica).await {
             Ok((live, task)) => {
                 if let Some(outage) = outage.take() {
                     info!(outage_ms = outage.ms(), "the connection to Redis is back");

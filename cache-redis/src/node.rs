@@ -42,6 +42,11 @@ impl<T> Called<T> {
         self.now
     }
 
+    /// The same with a time that is no earlier than this.
+    pub(crate) fn not_before(self, now: u64) -> Self {
+        Self { now: self.now.max(now), ..self }
+    }
+
     /// Takes in the server's time, in microseconds, that the reply tells.
     pub(crate) fn observe(&self, server_us: i64) {
         if let Some((vitals, sent)) = &self.measured {
@@ -63,7 +68,24 @@ pub(crate) async fn called(underway: Underway) -> Result<Called<RedisResult<Valu
 
 impl Node {
     pub(crate) fn new(config: Arc<Config>, address: Address) -> Self {
-        Self { link: Arc::new(Link::new(config, address)), supervisor: Mutex::new(Supervisor::None) }
+        Self::of(Link::new(config, address))
+    }
+
+    /// A node that is only read from, and only while it is a replica.
+    pub(crate) fn replica(config: Arc<Config>, address: Address) -> Self {
+        Self::of(Link::to_replica(config, address))
+    }
+
+    fn of(link: Link) -> Self {
+        Self { link: Arc::new(link), supervisor: Mutex::new(Supervisor::None) }
+    }
+
+    /// The server's time in ms at a moment, as late as it may have been; 0 if there is no connection.
+    pub(crate) fn latest_ms(&self, when: Instant) -> u64 {
+        match &**self.link.state() {
+            State::Up(live) => live.vitals().latest_ms(when),
+            _ => 0,
+        }
     }
 
     /// Whether there is a connection at the moment. Nothing is sent.

@@ -102,6 +102,22 @@ impl Nodes {
         }
     }
 
+    /// The cluster, if it is one.
+    pub(crate) fn cluster(&self) -> Option<&Cluster> {
+        match self {
+            Self::One(_) => None,
+            Self::Cluster(cluster) => Some(cluster),
+        }
+    }
+
+    /// The time in ms of the key's master, as late as it may have been; 0 if it is not connected.
+    pub(crate) fn latest_ms(&self, key: &[u8], when: Instant) -> u64 {
+        match self {
+            Self::One(node) => node.latest_ms(when),
+            Self::Cluster(cluster) => cluster.latest_ms(key, when),
+        }
+    }
+
     /// Splits keys into lots that one command can name, of so many at most, by their places in the list: in a cluster, those of one slot.
     pub(crate) fn lots<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, most: usize) -> Vec<Vec<usize>> {
         let mut lots: Vec<(Option<u16>, Vec<usize>)> = Vec::new();

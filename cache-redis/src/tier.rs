@@ -5,6 +5,7 @@ use crate::error::{from_driver, is_no_script, is_out_of_memory};
 use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::nodes::Nodes;
+use crate::replicas::Replicas;
 use crate::script::{Answer, Script};
 use crate::verbs::not_understood;
 use bytes::Bytes;
@@ -13,7 +14,7 @@ use cache_core::{Error, Result};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tracing::debug;
 
 /// How often a call brings its script along: once is enough, unless somebody flushes between that and the call.
@@ -42,6 +43,8 @@ pub struct RedisTier {
 struct Shared {
     config: Arc<Config>,
     nodes: Nodes,
+    /// If they are read from.
+    replicas: Option<Replicas>,
 }
 
 impl RedisTier {
@@ -96,8 +99,8 @@ impl RedisTier {
         self.shared.nodes.is_connected()
     }
 
-    pub(crate) fn new(config: Arc<Config>, nodes: Nodes) -> Self {
-        Self { shared: Arc::new(Shared { config, nodes }) }
+    pub(crate) fn new(config: Arc<Config>, nodes: Nodes, replicas: Option<Replicas>) -> Self {
+        Self { shared: Arc::new(Shared { config, nodes, replicas }) }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -108,9 +111,20 @@ impl RedisTier {
         &self.shared.nodes
     }
 
+    pub(crate) fn replicas(&self) -> Option<&Replicas> {
+        self.shared.replicas.as_ref()
+    }
+
+    /// Has the master alone answer for a key for so long, before it is written there.
+    pub(crate) fn note(&self, key: &[u8], retain: Duration) {
+        if let Some(replicas) = self.replicas() {
+            replicas.note(key, retain);
+        }
+    }
+
     /// When a call that begins now must have ended.
     pub(crate) fn deadline(&self) -> Instant {
-        const DECADE: std::time::Duration = std::time::Duration::from_secs(10 * 365 * 86_400);
+        const DECADE: Duration = Duration::from_secs(10 * 365 * 86_400);
         Instant::now() + self.config().timeout.min(DECADE)
     }
 
@@ -162,6 +176,9 @@ impl RedisTier {
 
     pub(crate) async fn stop(&self) {
         self.shared.nodes.stop().await;
+        if let Some(replicas) = self.replicas() {
+            replicas.stop().await;
+        }
     }
 
     /// A record as it is handed out: cut off after its header, and so unreadable, if it is too large.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, Record, State, check, is_ours, millis};
 use cache_core::{
     Acquire, Acquired, Claim, Echo, Error, ErrorKind, Fetched, Fill, Filled, Invalidated, Invalidation, Namespace, Put,
-    PutOutcome, RemoteKey, RemoteTier, Result, Token,
+    PutOutcome, RemoteKey, RemoteTier, Result, Source, Token,
 };
 use futures_util::future::join_all;
 use redis::{Cmd, RedisResult, Value};
@@ -31,15 +31,25 @@ impl RemoteTier for RedisTier {
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
-        let called = self.nodes().send(self.deadline(), key.as_bytes(), Request::Get(key.as_bytes())).await;
-        self.fetched(called).inspect_err(|err| failed("get", err))
+        let (called, from) = match self.replicas() {
+            None => (self.nodes().send(self.deadline(), key.as_bytes(), Request::Get(key.as_bytes())).await, Source::Master),
+            // Boxed, for it would make each call's future larger.
+            Some(replicas) => Box::pin(replicas.read(self.nodes(), self.deadline(), key.as_bytes())).await,
+        };
+        self.fetched(called, from).inspect_err(|err| failed("get", err))
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         // GETs in few writes, and no MGET: a cluster takes none over all slots, and one with large values would hold up all other calls.
-        let requests = keys.iter().map(|key| (key.as_bytes(), Request::Get(key.as_bytes()))).collect();
-        let called = self.nodes().send_many(self.deadline(), requests).await;
-        let fetched: Vec<_> = called.into_iter().map(|called| self.fetched(called)).collect();
+        let fetched: Vec<_> = if let Some(replicas) = self.replicas() {
+            let keys: Vec<_> = keys.iter().map(RemoteKey::as_bytes).collect();
+            let called = Box::pin(replicas.read_many(self.nodes(), self.deadline(), &keys)).await;
+            called.into_iter().map(|(called, from)| self.fetched(called, from)).collect()
+        } else {
+            let requests = keys.iter().map(|key| (key.as_bytes(), Request::Get(key.as_bytes()))).collect();
+            let called = self.nodes().send_many(self.deadline(), requests).await;
+            called.into_iter().map(|called| self.fetched(called, Source::Master)).collect()
+        };
         let error = fetched.iter().find_map(|fetched| fetched.as_ref().err());
         let Some(error) = error else { return Ok(fetched) };
         failed("get_many", error);
@@ -47,6 +57,9 @@ impl RemoteTier for RedisTier {
     }
 
     async fn acquire(&self, key: &RemoteKey, acquire: &Acquire) -> Result<Acquired> {
+        // A forced one begins a write. Any other may find a value that replicas have not, and for as long as others wait for its load, they read where
+        // that is filled.
+        self.note(key.as_bytes(), if acquire.claim == Claim::Force { acquire.retain } else { acquire.lease });
         let mut call = SCRIPTS.acquire.call(1);
         call.arg(key.as_bytes()).arg(asked(key, acquire));
         let (word, detail) = self.run("acquire", self.deadline(), key.as_bytes(), &SCRIPTS.acquire, &call).await?;
@@ -134,6 +147,7 @@ impl RemoteTier for RedisTier {
 
     async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
         self.check_size(&put.body)?;
+        self.note(key.as_bytes(), retain);
         let mut call = SCRIPTS.put.call(1);
         value_args(call.arg(key.as_bytes()), put.token, put.version, put.age, &put.body, retain);
         let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, &call).await?;
@@ -169,7 +183,7 @@ impl RemoteTier for RedisTier {
 }
 
 impl RedisTier {
-    fn fetched(&self, called: Result<Called<RedisResult<Value>>>) -> Result<Fetched> {
+    fn fetched(&self, called: Result<Called<RedisResult<Value>>>, from: Source) -> Result<Fetched> {
         let called = called?;
         let now = called.now();
         let record = match called.reply {
@@ -180,7 +194,7 @@ impl RedisTier {
             Err(err) => return Err(from_driver(&err)),
             Ok(_) => return Err(not_understood()),
         };
-        Ok(Fetched { record, now })
+        Ok(Fetched { record, now, from })
     }
 
     /// Invalidates keys that one command can name, each with its echo and version. A letter for each.
@@ -194,6 +208,7 @@ impl RedisTier {
         let Some((first, _)) = keys.first() else { return Ok(Bytes::new()) };
         let mut call = SCRIPTS.invalidate.call(keys.len());
         for (key, _) in &keys {
+            self.note(key, retain);
             call.arg(key);
         }
         call.arg(tombstones(&keys, retain));

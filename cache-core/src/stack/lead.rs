@@ -166,7 +166,7 @@ where
         };
         let (lease, lost) = match before {
             Before::Answer(answer) => {
-                let stale = job.claim == Claim::Vacant && answer.freshness != Freshness::Fresh;
+                let stale = job.claim == Claim::Vacant && answer.is_stale();
                 return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
             }
             Before::Lease(token) => (Some(token), None),
@@ -239,8 +239,11 @@ where
                     job.last_resort = Some(LastResort { value: found.value, stamp: terms.stamp, terms: Some(terms) });
                     (!leased.is_zero()).then_some(leased)
                 }
+                Ok(Read::FromReplica(Some(found))) if job.claim == Claim::Vacant => return Before::Answer(self.echo(found)),
                 Ok(Read::Leased(left)) => Some(left),
-                Ok(Read::Nothing) => None,
+                // From a replica, nothing to serve, or something for a refresh, which wants the master's: the acquire says what that has, and the
+                // next read sees it.
+                Ok(Read::Nothing | Read::FromReplica(_)) => None,
                 Ok(Read::Damaged(event)) => {
                     self.counters.count(event);
                     tracing::debug!("an unreadable record in L2 will be replaced");

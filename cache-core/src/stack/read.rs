@@ -2,7 +2,7 @@
 
 use super::lead::{Job, is_loading};
 use super::origin::{BoxFuture, Loader, loader};
-use super::second::Read;
+use super::second::{Found, Read};
 use super::{Inner, NotFresh, TieredCache, from_l1, is_fresh};
 use crate::answer::{Answer, Cached, Freshness, Tier, Why};
 use crate::counters::Event;
@@ -203,7 +203,7 @@ where
                 inner.l2_failed("get", err);
             })?;
             let answer = inner.promote(hash, &key, remote.partition(), read, &|| inner.admits(boarding.is_live()));
-            if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
+            if answer.as_ref().is_some_and(Answer::is_stale) {
                 inner.refresh(hash, key.borrow(), None);
             }
             Ok(answer)
@@ -228,7 +228,7 @@ where
                     };
                     let admit = || self.admits(boarding.is_live());
                     let answer = self.promote(hash, &keys[at], remote.partition(), read, &admit);
-                    if answer.as_ref().is_some_and(|answer| answer.freshness != Freshness::Fresh) {
+                    if answer.as_ref().is_some_and(Answer::is_stale) {
                         self.refresh(hash, keys[at].borrow(), None);
                     }
                     values[at] = answer.map(|answer| answer.value);
@@ -260,6 +260,14 @@ where
                 };
                 Some(Answer { value: found.value, tier: Tier::L2, created: found.created, freshness })
             }
+            Read::FromReplica(Some(found)) => {
+                let answer = self.echo(found);
+                if answer.is_stale() {
+                    self.counters.count(Event::Stale);
+                }
+                self.counters.count(Event::L2Hit);
+                Some(answer)
+            }
             read => {
                 self.counters.count(Event::L2Miss);
                 if let Read::Damaged(event) | Read::NotOurs(event) = read {
@@ -268,6 +276,13 @@ where
                 None
             }
         }
+    }
+
+    /// The answer that a replica gives, counted as one. L1 never keeps it: an invalidation may have been here before it was there.
+    pub(super) fn echo(&self, found: Found<V>) -> Answer<V> {
+        self.counters.count(Event::L2Replica);
+        let is_fresh = found.is_fresh();
+        Answer::from_replica(found.value, found.created, is_fresh)
     }
 
     /// All of `load` but a fresh hit. Boxed, so that the caller's future stays small.
@@ -328,7 +343,7 @@ where
                 inner.flights.give_up(&flight);
                 return Err(Error::new(ErrorKind::Timeout, "the load did not end within its time"));
             };
-            if let Ok(Answer { tier: Tier::L2, freshness: Freshness::Stale { .. }, .. }) = &outcome {
+            if let Ok(Answer { tier: Tier::L2 | Tier::L2Replica, freshness: Freshness::Stale { .. }, .. }) = &outcome {
                 inner.counters.count(Event::Stale);
             }
             outcome

@@ -7,7 +7,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
 use crate::payload::{Packing, Unpackable};
 use crate::record::{Body, Flags, Life, Record, State, Unreadable};
-use crate::remote::{Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+use crate::remote::{
+    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source,
+};
 use crate::token::Token;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -42,6 +44,9 @@ pub(crate) struct Found<V> {
 pub(crate) enum Read<V> {
     /// A value before its `last`, and for how long another load still holds its refresh lease.
     Value(Found<V>, Duration),
+    /// What a replica has, if it is a value that may be served. It decides nothing: that the replica has none, or a damaged one, says little of
+    /// what the master has.
+    FromReplica(Option<Found<V>>),
     /// No value; another load holds the lease for this long at most.
     Leased(Duration),
     /// No value.
@@ -67,7 +72,7 @@ impl<K, V: 'static> Second<K, V> {
     pub(crate) async fn read(&self, key: &RemoteKey, clock: &Clock) -> Result<Read<V>> {
         // Before the request: an age is counted from when it was sent.
         let sent = clock.now();
-        Ok(self.decode(key, &self.tier.get(key).await?, sent))
+        Ok(self.seen(key, &self.tier.get(key).await?, sent))
     }
 
     pub(crate) async fn read_many(&self, keys: &[RemoteKey], clock: &Clock) -> Result<Vec<Result<Read<V>>>> {
@@ -76,8 +81,16 @@ impl<K, V: 'static> Second<K, V> {
         if fetched.len() != keys.len() {
             return Err(Error::new(ErrorKind::Unavailable, "L2 answered another number of keys than was asked"));
         }
-        let decode = |(key, fetched): (_, Result<Fetched>)| fetched.map(|fetched| self.decode(key, &fetched, sent));
+        let decode = |(key, fetched): (_, Result<Fetched>)| fetched.map(|fetched| self.seen(key, &fetched, sent));
         Ok(keys.iter().zip(fetched).map(decode).collect())
+    }
+
+    fn seen(&self, key: &RemoteKey, fetched: &Fetched, sent: Moment) -> Read<V> {
+        match (fetched.from, self.decode(key, fetched, sent)) {
+            (Source::Master, read) => read,
+            (Source::Replica, Read::Value(found, _)) if found.is_servable() => Read::FromReplica(Some(found)),
+            (Source::Replica, _) => Read::FromReplica(None),
+        }
     }
 
     fn decode(&self, key: &RemoteKey, fetched: &Fetched, sent: Moment) -> Read<V> {

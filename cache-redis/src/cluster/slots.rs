@@ -126,7 +126,6 @@ impl SlotMap {
     }
 
     /// The replicas of a slot's master that were well when the map was made.
-    #[allow(dead_code, reason = "reads go to masters so far")]
     pub(crate) fn replicas(&self, slot: u16) -> &[Endpoint] {
         self.shard(slot).map_or(&[], |shard| &shard.replicas)
     }
@@ -164,6 +163,10 @@ impl SlotMap {
             }
         }
         ranges
+    }
+
+    pub(crate) fn all_replicas(&self) -> impl Iterator<Item = &Endpoint> {
+        self.shards.iter().flat_map(|shard| &shard.replicas)
     }
 
     /// The same with another master for one slot. One that is left without slots stays: the next map has it or not.

@@ -5,6 +5,7 @@ use super::slots::{Endpoint, SlotMap, slot_of};
 use crate::builder::{Address, Config};
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
+use crate::replicas::{Replica, pick};
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
@@ -43,6 +44,8 @@ enum Refresher {
 struct Shared {
     config: Arc<Config>,
     seeds: Vec<Address>,
+    /// Whether replicas are read from.
+    wants_replicas: bool,
     view: ArcSwap<View>,
     /// A map is wanted before its time.
     doubt: Notify,
@@ -55,6 +58,8 @@ struct Shared {
 struct View {
     map: SlotMap,
     nodes: HashMap<Endpoint, Arc<Node>>,
+    /// Those that are read from.
+    replicas: HashMap<Endpoint, Arc<Replica>>,
 }
 
 impl View {
@@ -65,8 +70,9 @@ impl View {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: Arc<Config>, seeds: Vec<Address>) -> Self {
-        let shared = Shared { config, seeds, view: ArcSwap::default(), doubt: Notify::new(), first: watch::Sender::new(None) };
+    pub(crate) fn new(config: Arc<Config>, seeds: Vec<Address>, wants_replicas: bool) -> Self {
+        let (view, doubt, first) = (ArcSwap::default(), Notify::new(), watch::Sender::new(None));
+        let shared = Shared { config, seeds, wants_replicas, view, doubt, first };
         Self { shared: Arc::new(shared), refresher: Mutex::new(Refresher::None) }
     }
 
@@ -89,7 +95,28 @@ impl Cluster {
         for node in self.known_masters() {
             node.first_dial().await?;
         }
+        for replica in self.shared.view.load_full().replicas.values() {
+            replica.node().first_dial().await?;
+        }
         Ok(())
+    }
+
+    /// A replica of the key's slot, if any is of use.
+    pub(crate) fn replica(&self, key: &[u8], ticket: usize, now: Instant) -> Option<Arc<Replica>> {
+        let view = self.shared.view.load();
+        pick(view.map.replicas(slot_of(key)).iter().filter_map(|at| view.replicas.get(at)), ticket, now)
+    }
+
+    /// The time of the master of a key, 0 if it is not connected.
+    pub(crate) fn latest_ms(&self, key: &[u8], when: Instant) -> u64 {
+        let view = self.shared.view.load();
+        let master = view.map.master(slot_of(key)).and_then(|master| view.nodes.get(master));
+        master.map_or(0, |master| master.latest_ms(when))
+    }
+
+    /// Has the map asked for before its time.
+    pub(crate) fn doubt(&self) {
+        self.shared.doubt.notify_one();
     }
 
     /// The nodes that have all slots between them, once there is a map.
@@ -197,8 +224,12 @@ impl Cluster {
             task.abort();
             let _ = task.await;
         }
-        for node in self.shared.view.load_full().nodes.values() {
+        let view = self.shared.view.load_full();
+        for node in view.nodes.values() {
             node.stop().await;
+        }
+        for replica in view.replicas.values() {
+            replica.node().stop().await;
         }
     }
 }
@@ -222,7 +253,7 @@ impl Shared {
         self.view.rcu(|view| {
             let mut nodes = view.nodes.clone();
             node = nodes.entry(at.clone()).or_insert_with(|| fresh.clone()).clone();
-            View { map: view.map.clone(), nodes }
+            View { map: view.map.clone(), nodes, replicas: view.replicas.clone() }
         });
         node
     }
@@ -230,7 +261,11 @@ impl Shared {
     /// Takes in what a MOVED says, and asks for the rest: where one slot has moved, others have.
     fn moved(&self, slot: u16, to: &Endpoint) {
         self.node(to);
-        self.view.rcu(|view| View { map: view.map.with_moved(slot, to), nodes: view.nodes.clone() });
+        self.view.rcu(|view| View {
+            map: view.map.with_moved(slot, to),
+            nodes: view.nodes.clone(),
+            replicas: view.replicas.clone(),
+        });
         self.doubt.notify_one();
     }
 
@@ -242,8 +277,16 @@ impl Shared {
                 let known = view.nodes.get(at).cloned();
                 (at.clone(), known.unwrap_or_else(|| Arc::new(Node::new(self.config.clone(), at.address()))))
             };
-            View { nodes: map.masters().map(node).collect(), map: map.clone() }
+            let replica = |at: &Endpoint| {
+                let known = view.replicas.get(at).cloned();
+                (at.clone(), known.unwrap_or_else(|| Arc::new(Replica::new(self.config.clone(), at.address()))))
+            };
+            let wanted = map.all_replicas().filter(|_| self.wants_replicas);
+            View { nodes: map.masters().map(node).collect(), replicas: wanted.map(replica).collect(), map: map.clone() }
         });
+        for replica in self.view.load().replicas.values() {
+            let _ = replica.node().start();
+        }
         for node in self.view.load().nodes.values() {
             // Refused only once it is closed.
             let _ = node.start();

@@ -38,6 +38,7 @@ impl RedisTier {
         let (schema, generation) = (body.schema, body.generation);
         // As long as the fill may take, which ends within one timeout, and as long again.
         let lease = self.config().timeout.saturating_mul(2);
+        self.note(key.as_bytes(), retain);
         match self.acquire(key, &Acquire { token, lease, retain, claim: Claim::Vacant, schema, generation }).await? {
             Acquired::Granted { .. } => {}
             Acquired::Hit | Acquired::Busy(_) | Acquired::Newer => return Ok(false),

@@ -90,6 +90,10 @@ impl RedisTier {
         wanted: &(dyn Fn(&[u8]) -> bool + Sync),
         progress: &mut (dyn FnMut(&Swept) + Send),
     ) -> Result<Swept> {
+        // Replicas may have records that the masters have lost, which no sweep finds.
+        if let Some(replicas) = self.replicas() {
+            replicas.note_all(retain);
+        }
         let masters = self.nodes().masters(self.deadline()).await.inspect_err(|err| failed(verb, err))?;
         let swept = Swept { masters: masters.len(), ..Swept::default() };
         let mut sweep = Sweep { verb, namespace, retain, wanted, progress, swept };
