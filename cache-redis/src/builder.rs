@@ -27,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_record_bytes: usize,
+    /// Whether GETs may go as one MGET: a node of a cluster takes that for keys of one slot only.
+    pub(crate) gathers: bool,
     /// If there is any, every connection by host and port is made by it.
     pub(crate) tls: Option<Tls>,
     #[cfg(feature = "fred")]
@@ -140,7 +142,7 @@ impl RedisTierBuilder {
             if !addresses.iter().all(|address| matches!(address, Address::Tcp(..))) {
                 return Err(config_error("the nodes of a Redis cluster are found by host and port"));
             }
-            Ok(Plan::new(Topology::Cluster(addresses), config, is_tls))
+            Ok(Plan::new(Topology::Cluster(addresses), Config { gathers: false, ..config }, is_tls))
         }))
     }
 
@@ -440,6 +442,7 @@ fn parse(url: &str) -> Result<Parsed> {
         timeout: DEFAULT_TIMEOUT,
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
+        gathers: true,
         tls: None,
         #[cfg(feature = "fred")]
         driver: Driver::Own,

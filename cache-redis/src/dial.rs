@@ -49,9 +49,9 @@ pub(crate) async fn dial(config: &Config, address: &Address, to_replica: bool) -
 async fn connect(config: &Config, at: &Address) -> Result<Dialed, Error> {
     let most = config.max_record_bytes;
     let own = match at {
-        Address::Tcp(host, port) => reach(config.tls.as_ref(), host, *port, most).await?,
+        Address::Tcp(host, port) => reach(config.tls.as_ref(), host, *port, most, config.gathers).await?,
         #[cfg(unix)]
-        Address::Unix(path) => opened(tokio::net::UnixStream::connect(path).await.map_err(unreachable)?, most),
+        Address::Unix(path) => opened(tokio::net::UnixStream::connect(path).await.map_err(unreachable)?, most, config.gathers),
         Address::Sentinel(_) => return Err(Error::new(ErrorKind::Unavailable, "Redis Sentinels named no master")),
     };
     let own = log_in(config, own).await?;
@@ -68,22 +68,22 @@ async fn connect(config: &Config, at: &Address) -> Result<Dialed, Error> {
 /// A connection, and the task that keeps it going.
 type Opened = (Wire, JoinHandle<()>);
 
-fn opened<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, most: usize) -> Opened {
-    let (multiplexer, task) = Multiplexer::open(stream, most);
+fn opened<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, most: usize, gathers: bool) -> Opened {
+    let (multiplexer, task) = Multiplexer::open(stream, most, gathers);
     (Wire::Own(multiplexer), task)
 }
 
 /// A connection without a login, by TLS if that is given: nothing is sent in plain then, whatever the server says.
 ///
 /// The name is looked up anew each time: after a failover it leads to another server.
-pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize) -> Result<Opened, Error> {
+pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize, gathers: bool) -> Result<Opened, Error> {
     let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
     // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
     match tls {
-        None => Ok(opened(stream, most)),
-        Some(tls) => Ok(opened(tls.connect(host, stream).await?, most)),
+        None => Ok(opened(stream, most, gathers)),
+        Some(tls) => Ok(opened(tls.connect(host, stream).await?, most, gathers)),
     }
 }
 

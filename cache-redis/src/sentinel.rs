@@ -73,7 +73,7 @@ async fn ask_all<T>(
 }
 
 async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, what: &str, host: &str, port: u16) -> Result<Value, Error> {
-    let (wire, task) = reach(tls, host, port, 0).await?;
+    let (wire, task) = reach(tls, host, port, 0, false).await?;
     let _guard = Guard(task.abort_handle());
     let mut pipeline = redis::pipe();
     if let Some(Login { username, password }) = &sentinels.login {

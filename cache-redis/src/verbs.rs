@@ -40,7 +40,7 @@ impl RemoteTier for RedisTier {
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
-        // GETs in few writes, and no MGET: a cluster takes none over all slots, and one with large values would hold up all other calls.
+        // As many GETs, which go together by themselves, in groups that hold up nobody for long.
         let fetched: Vec<_> = if let Some(replicas) = self.replicas() {
             let keys: Vec<_> = keys.iter().map(RemoteKey::as_bytes).collect();
             let called = Box::pin(replicas.read_many(self.nodes(), self.deadline(), &keys)).await;

@@ -1,7 +1,7 @@
 //! The record in L2: one key, writers that commit and then tell L2, loads that take a lease, read the origin and fill.
 //!
 //! The record's machine is not described a second time: each command runs [`cache_core::step`] itself. Only what that does not
-//! have yet is here: MARK and UNMARK ([`crate::marks`]) and of PUT the first form ([`put_anywhere`]), which the machine had.
+//! have yet is here: MARK and UNMARK ([`crate::marks`]) and of PUT the first form (`put_anywhere`), which the machine had.
 //!
 //! One tick is one millisecond of the machine's. All times are kept as what is left of them, so that the clock may run for ever
 //! and the states are finite.

@@ -47,6 +47,15 @@ const NOTHING: Seen = Seen { bytes: 0, parts: 1 };
 #[derive(Debug)]
 pub(super) struct Garbled;
 
+/// How the answer to a command with an array for an answer begins.
+#[derive(Debug)]
+pub(super) enum Group {
+    /// Behind it come so many replies.
+    Of(usize),
+    /// It is another one.
+    None(Value),
+}
+
 impl From<RedisError> for Garbled {
     fn from(_: RedisError) -> Self {
         Self
@@ -61,20 +70,36 @@ impl Replies {
 
     /// The next reply among the bytes that were read; `None` if there is no whole one left.
     pub(super) fn next(&mut self) -> Result<Option<Value>, Garbled> {
-        if self.skipped > 0 {
-            let count = self.skipped.min((self.end - self.start) as u64);
-            self.skipped -= count;
-            self.start += usize::try_from(count).map_err(|_| Garbled)?;
-        }
-        let read = &self.bytes[self.start..self.end];
+        let read = self.skip()?;
         if read.first() == Some(&b'$') {
             return self.string();
         }
+        let read = &self.bytes[self.start..self.end];
         let Some(length) = whole(read, &mut self.seen)? else { return Ok(None) };
         let reply = parse_redis_value(&read[..length])?;
         self.start += length;
         self.seen = NOTHING;
         Ok(Some(reply))
+    }
+
+    /// The same where the next reply is an array whose parts are to be had one by one.
+    pub(super) fn next_group(&mut self) -> Result<Option<Group>, Garbled> {
+        let read = self.skip()?;
+        if read.first() != Some(&b'*') {
+            return Ok(self.next()?.map(Group::None));
+        }
+        let Some(line) = line(read)? else { return Ok(None) };
+        let length = length(&read[..line])?.ok_or(Garbled)?;
+        self.start += line;
+        Ok(Some(Group::Of(length)))
+    }
+
+    /// What was read and not thrown away.
+    fn skip(&mut self) -> Result<&[u8], Garbled> {
+        let count = self.skipped.min((self.end - self.start) as u64);
+        self.skipped -= count;
+        self.start += usize::try_from(count).map_err(|_| Garbled)?;
+        Ok(&self.bytes[self.start..self.end])
     }
 
     fn string(&mut self) -> Result<Option<Value>, Garbled> {

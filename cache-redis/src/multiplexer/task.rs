@@ -1,7 +1,7 @@
 //! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
 
-use super::replies::{Garbled, Replies};
-use super::{Caller, Late, Many, Reply, Shared, Waiting};
+use super::replies::{Garbled, Group, Replies};
+use super::{Caller, GET, Late, Many, Reply, Shared, Waiting};
 use crate::error::is_read_only;
 use cache_core::record::HEADER_LEN;
 use redis::{RedisResult, Value};
@@ -18,9 +18,11 @@ use tokio::time::{Instant, Sleep, sleep};
 const LEAST_MOST: usize = 1 << 20;
 /// Memory that is kept for the next write.
 const KEPT: usize = 1 << 20;
-/// So many replies are handed out before the callers' next commands are written, or a quarter of those that are to come: Redis works on these while
-/// the rest of the replies are read. With all of them, the two would work in turns.
+/// So many replies are handed out before the callers' next commands are written: Redis works on these while the rest of the replies are read. With all of
+/// them, the two would work in turns; with twice as many, the callers' memory has left the processor's caches by the time they run.
 const TURN: usize = 32;
+/// Keys of one MGET: it costs Redis a third of as many GETs, and keeps it from others for some 20 µs.
+const GROUP: usize = 64;
 /// Between two looks at who has waited too long. Also what tokio's timers can tell apart.
 const ALARM_SPACING: Duration = Duration::from_millis(1);
 
@@ -35,6 +37,9 @@ pub(super) struct Task<S> {
     /// Commands whose replies have not come, in the order of both.
     underway: VecDeque<Sent>,
     taken: Vec<Waiting>,
+    keys: Vec<u8>,
+    ends: Vec<usize>,
+    getters: Vec<Waiting>,
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
 }
@@ -67,6 +72,9 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             is_flushed: true,
             underway: VecDeque::new(),
             taken: Vec::new(),
+            keys: Vec::new(),
+            ends: Vec::new(),
+            getters: Vec::new(),
             alarm: Box::pin(sleep(Duration::ZERO)),
             is_alarm_set: false,
         }
@@ -92,14 +100,10 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     /// Hands out some replies, and tells how many.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
-        let most = (self.underway.len() / 4).max(TURN);
         let mut count = 0;
-        while count < most {
-            match self.replies.next().map_err(|Garbled| End(None))? {
-                Some(reply) => {
-                    self.hand_out(reply)?;
-                    count += 1;
-                }
+        while count < TURN {
+            match self.next()? {
+                Some(handed) => count += handed,
                 None => match self.replies.poll_more(cx, self.stream.as_mut()) {
                     Poll::Ready(Ok(true)) => {}
                     Poll::Ready(Ok(false)) => return Err(End(None)),
@@ -113,6 +117,31 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             self.shared.vitals.answered();
         }
         Ok(count)
+    }
+
+    /// Hands out the next reply, or begins with the next group of them: to how many callers. `None` if more must be read first.
+    fn next(&mut self) -> Result<Option<usize>, End> {
+        let Some(Sent { waiting: Waiting { caller: Caller::Group(count), .. }, .. }) = self.underway.front() else {
+            let Some(reply) = self.replies.next().map_err(|Garbled| End(None))? else { return Ok(None) };
+            self.hand_out(reply)?;
+            return Ok(Some(1));
+        };
+        let count = *count;
+        match self.replies.next_group().map_err(|Garbled| End(None))? {
+            None => return Ok(None),
+            Some(Group::Of(length)) if length == count => {
+                self.underway.pop_front();
+                return Ok(Some(0));
+            }
+            Some(Group::Of(_)) => return Err(End(None)),
+            Some(Group::None(reply)) => {
+                self.underway.pop_front();
+                for _ in 0..count {
+                    self.hand_out(reply.clone())?;
+                }
+            }
+        }
+        Ok(Some(count))
     }
 
     fn hand_out(&mut self, reply: Value) -> Result<(), End> {
@@ -129,6 +158,8 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
                     let _ = caller.send(Ok(Reply { value, sent: sent.into_std(), now }));
                 }
             }
+            // Its replies are those of the callers behind it.
+            Caller::Group(_) => return Err(End(None)),
             Caller::Many { left, replies, caller } => {
                 replies.push(value);
                 *left -= 1;
@@ -147,8 +178,8 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
-        state.unwritten = self.packed.len() - self.written + state.packed.len();
-        if state.waiting.is_empty() {
+        state.unwritten = self.packed.len() - self.written + state.packed.len() + state.keys.len();
+        if state.waiting.is_empty() && state.getters.is_empty() {
             return;
         }
         if self.packed.is_empty() {
@@ -157,10 +188,32 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             self.packed.append(&mut state.packed);
         }
         std::mem::swap(&mut self.taken, &mut state.waiting);
+        std::mem::swap(&mut self.keys, &mut state.keys);
+        std::mem::swap(&mut self.ends, &mut state.ends);
+        std::mem::swap(&mut self.getters, &mut state.getters);
         drop(state);
         let at = Instant::now();
         let now = self.shared.vitals.latest_ms(at.into_std());
-        self.underway.extend(self.taken.drain(..).map(|waiting| Sent { waiting, at, now }));
+        let sent = |waiting| Sent { waiting, at, now };
+        self.underway.extend(self.taken.drain(..).map(sent));
+        let (mut getters, mut from) = (self.getters.drain(..), 0);
+        for ends in self.ends.chunks(GROUP) {
+            if let [_] = ends {
+                self.packed.extend_from_slice(GET);
+            } else {
+                self.packed.push(b'*');
+                self.packed.extend_from_slice(itoa::Buffer::new().format(ends.len() + 1).as_bytes());
+                self.packed.extend_from_slice(b"\r\n$4\r\nMGET\r\n");
+                self.underway.push_back(sent(Waiting { caller: Caller::Group(ends.len()), deadline: None }));
+            }
+            let to = ends[ends.len() - 1];
+            self.packed.extend_from_slice(&self.keys[from..to]);
+            from = to;
+            self.underway.extend(getters.by_ref().take(ends.len()).map(sent));
+        }
+        drop(getters);
+        self.keys.clear();
+        self.ends.clear();
     }
 
     /// Writes all there is, or what the stream takes. Whether more may have come meanwhile.
@@ -214,7 +267,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     fn sleep(&mut self, cx: &mut Context<'_>) {
         let mut state = self.shared.state.lock();
-        if state.waiting.is_empty() {
+        if state.waiting.is_empty() && state.getters.is_empty() {
             state.sleeper = Some(cx.waker().clone());
         } else {
             cx.waker().wake_by_ref();
@@ -242,10 +295,11 @@ impl<S> Drop for Task<S> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
         state.is_open = false;
-        let (waiting, packed) = (std::mem::take(&mut state.waiting), std::mem::take(&mut state.packed));
+        let waiting = [std::mem::take(&mut state.waiting), std::mem::take(&mut state.getters)];
+        (state.packed, state.keys, state.ends) = (Vec::new(), Vec::new(), Vec::new());
         state.sleeper = None;
         drop(state);
-        drop((waiting, packed));
+        drop(waiting);
     }
 }
 
@@ -254,6 +308,7 @@ impl Caller {
     fn waits(&self) -> bool {
         match self {
             Self::One(caller) => caller.is_some(),
+            Self::Group(_) => false,
             Self::Many { caller, .. } => caller.is_some(),
         }
     }
@@ -262,6 +317,7 @@ impl Caller {
     fn tell_late(&mut self) -> bool {
         match self {
             Self::One(caller) => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
+            Self::Group(_) => false,
             Self::Many { caller, .. } => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
         }
     }

@@ -13,8 +13,12 @@ struct Bed {
 }
 
 fn bed(buffer: usize) -> Bed {
+    open(buffer, false)
+}
+
+fn open(buffer: usize, gathers: bool) -> Bed {
     let (client, server) = duplex(buffer);
-    let (multiplexer, task) = Multiplexer::open(client, 1_000);
+    let (multiplexer, task) = Multiplexer::open(client, 1_000, gathers);
     Bed { multiplexer, task, server }
 }
 
@@ -201,4 +205,73 @@ fn a_get_is_packed_as_the_driver_packs_it() {
         Request::Run(redis::cmd("GET").arg(key)).pack(&mut wanted);
         assert_eq!(packed, wanted);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn gets_of_one_time_are_mgets_of_some_and_each_gets_its_own_value() {
+    let mut bed = open(1 << 20, true);
+    let alone = bed.get("alone");
+    assert_eq!(bed.written().await, "*2 $3 GET $5 alone ");
+    bed.answer("$5\r\nALONE\r\n").await;
+    assert_eq!(alone.await.unwrap().unwrap(), text("ALONE"));
+
+    let calls: Vec<_> = (10..76).map(|key| bed.get(&key.to_string())).collect();
+    let other = bed.send(Request::Run(&redis::cmd("PING")), TIMEOUT);
+    settle().await;
+    let late = bed.get("late");
+    settle().await;
+    let written = bed.written().await;
+    assert!(written.starts_with("*1 $4 PING *65 $4 MGET $2 10 $2 11 "), "{written}");
+    assert!(written.contains(" $2 73 *3 $4 MGET $2 74 $2 75 *2 $3 GET $4 late "), "{written}");
+    let value = |key: u32| if key == 20 { "$-1\r\n".to_owned() } else { format!("$3\r\nv{key}\r\n") };
+    let values = |keys: std::ops::Range<u32>| keys.map(value).collect::<String>();
+    let answer = format!("+PONG\r\n*64\r\n{}*2\r\n{}$1\r\nL\r\n", values(10..74), values(74..76));
+    // In pieces, for the header of a group may be cut too.
+    for piece in answer.as_bytes().chunks(7) {
+        bed.server.write_all(piece).await.unwrap();
+        settle().await;
+    }
+    for (call, key) in calls.into_iter().zip(10..) {
+        assert_eq!(call.await.unwrap().unwrap(), if key == 20 { Value::Nil } else { text(&format!("v{key}")) });
+    }
+    assert_eq!(other.await.unwrap().unwrap(), Value::SimpleString("PONG".into()));
+    assert_eq!(late.await.unwrap().unwrap(), text("L"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_mget_that_is_refused_is_refused_to_each_and_one_of_another_length_ends_the_connection() {
+    let mut bed = open(1 << 20, true);
+    let ask = |bed: &Bed| {
+        let underway =
+            [b"a", b"b"].map(|key| bed.multiplexer.send((Moment::now() + TIMEOUT).into_std(), Request::Get(key)).unwrap());
+        underway.map(|underway| tokio::spawn(async { underway.reply().await.map(|(reply, _)| reply.value) }))
+    };
+    let calls = ask(&bed);
+    settle().await;
+    bed.answer("-NOPERM no mget\r\n").await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().unwrap_err().code(), Some("NOPERM"));
+    }
+    let calls = ask(&bed);
+    settle().await;
+    bed.answer("*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n").await;
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+    bed.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_getter_that_has_gone_leaves_the_others_of_its_group_their_own_values() {
+    let mut bed = open(1 << 20, true);
+    let [gone, stays, late] = [bed.get("gone"), bed.get("stays"), bed.send(Request::Get(b"late"), Duration::from_millis(60))];
+    settle().await;
+    gone.abort();
+    bed.answer("*3\r\n$4\r\nGONE\r\n$5\r\nSTAYS\r\n").await;
+    assert_eq!(stays.await.unwrap().unwrap(), text("STAYS"));
+    assert_eq!(late.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
+    let next = bed.get("next");
+    settle().await;
+    bed.answer("$4\r\nLATE\r\n$4\r\nNEXT\r\n").await;
+    assert_eq!(next.await.unwrap().unwrap(), text("NEXT"));
 }
