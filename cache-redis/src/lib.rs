@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
+//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
 //! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and
 //! `ASKING`; for the master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
 //! [`server_info`](RedisTier::server_info) needs `INFO`.
