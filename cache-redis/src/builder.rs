@@ -1,76 +1,20 @@
-//! How a tier is configured, and what a URL says.
+//! How a tier is configured.
 
 use crate::cluster::Cluster;
+#[cfg(feature = "fred")]
+use crate::config::Driver;
+use crate::config::{Address, Config, Login, Sentinels};
 use crate::error::config_error;
 use crate::node::Node;
 use crate::nodes::Nodes;
 use crate::replicas::{Named, Place, ReplicaReads, Replicas};
 use crate::tier::RedisTier;
-use crate::tls::{Tls, Trust};
-use cache_core::{Error, Result};
-use redis::{ConnectionAddr, IntoConnectionInfo};
+use crate::tls::Trust;
+use crate::url::{Parsed, parse, parse_all};
+use cache_core::Result;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// Time for one call unless told.
-const DEFAULT_TIMEOUT: Duration = Duration::from_millis(100);
-/// Less than the second after which TCP repeats a lost SYN: a fresh dial is the quicker retry.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// 8 MiB.
-const DEFAULT_MAX_RECORD_BYTES: usize = 8 << 20;
-
-/// What a dial needs to know.
-pub(crate) struct Config {
-    pub(crate) login: Option<Login>,
-    pub(crate) database: i64,
-    pub(crate) timeout: Duration,
-    pub(crate) connect_timeout: Duration,
-    pub(crate) max_record_bytes: usize,
-    /// Whether GETs may go as one MGET: a node of a cluster takes that for keys of one slot only.
-    pub(crate) gathers: bool,
-    /// If there is any, every connection by host and port is made by it.
-    pub(crate) tls: Option<Tls>,
-    #[cfg(feature = "fred")]
-    pub(crate) driver: Driver,
-}
-
-/// Who carries the commands over a connection. Supervisor, slot map, scripts and verbs are the tier's own with either.
-#[cfg(feature = "fred")]
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Driver {
-    /// The tier's own multiplexer.
-    #[default]
-    Own,
-    /// A client of [fred](https://docs.rs/fred) for each node. What differs is in the [crate's documentation](crate#fred).
-    Fred,
-}
-
-/// What AUTH is told.
-pub(crate) struct Login {
-    pub(crate) username: Option<String>,
-    pub(crate) password: String,
-}
-
-/// Where a node is found.
-#[derive(Clone)]
-pub(crate) enum Address {
-    /// Host and port.
-    Tcp(String, u16),
-    /// A socket in the file system.
-    #[cfg(unix)]
-    Unix(std::path::PathBuf),
-    /// The master that Sentinels know by a name.
-    Sentinel(Arc<Sentinels>),
-}
-
-/// Who knows the master.
-pub(crate) struct Sentinels {
-    pub(crate) hosts: Vec<(String, u16)>,
-    pub(crate) login: Option<Login>,
-    pub(crate) master: String,
-}
 
 /// What a tier is built from.
 struct Plan {
@@ -93,18 +37,6 @@ impl Plan {
 enum Topology {
     One(Address),
     Cluster(Vec<Address>),
-}
-
-impl fmt::Debug for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Address, user and password stay out of logs.
-        let Self { timeout, connect_timeout, max_record_bytes, .. } = self;
-        f.debug_struct("Config")
-            .field("timeout", timeout)
-            .field("connect_timeout", connect_timeout)
-            .field("max_record_bytes", max_record_bytes)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Configures a [`RedisTier`]. From [`RedisTier::builder`].
@@ -377,86 +309,6 @@ impl RedisTierBuilder {
     #[cfg(feature = "tls")]
     fn trusting(self, change: impl FnOnce(&mut Trust) -> Result<()>) -> Self {
         Self(self.0.and_then(|mut plan| change(&mut plan.trust).map(|()| plan)))
-    }
-}
-
-/// What a URL says.
-struct Parsed {
-    address: Address,
-    config: Config,
-    is_tls: bool,
-}
-
-/// Reads several URLs. Login and database are the first one's; TLS is for all or none.
-fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config, bool)> {
-    let mut all = Vec::new();
-    let mut first = None;
-    for url in urls {
-        let Parsed { address, config, is_tls } = parse(url.as_ref())?;
-        all.push(address);
-        let (_, first_is_tls) = first.get_or_insert((config, is_tls));
-        if *first_is_tls != is_tls {
-            return Err(config_error("some of the Redis URLs ask for TLS and some do not"));
-        }
-    }
-    first.map(|(config, is_tls)| (all, config, is_tls)).ok_or_else(|| config_error("no Redis URL is given"))
-}
-
-/// Reads a URL. No error quotes any part of it.
-fn parse(url: &str) -> Result<Parsed> {
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return Err(config_error("not a Redis URL: write redis://[user:password@]host[:port][/database]"));
-    };
-    let is_tls = match scheme {
-        "redis" | "valkey" => false,
-        "unix" | "redis+unix" | "valkey+unix" if cfg!(unix) => false,
-        "rediss" | "valkeys" => true,
-        _ => return Err(config_error("the scheme of a Redis URL must be redis, rediss, valkey, valkeys or unix")),
-    };
-    if is_tls && rest.contains('#') {
-        // Other clients take `#insecure` for leave to trust anybody.
-        return Err(config_error("certificates are always verified: remove `#` and what follows from the Redis URL"));
-    }
-    // TLS is ours. The driver, which has none here, reads the rest.
-    let plain = if is_tls { format!("redis://{rest}") } else { url.to_owned() };
-    let info = plain.into_connection_info().map_err(|err| wrong_url(&err))?;
-    let settings = info.redis_settings();
-    let address = match info.addr() {
-        ConnectionAddr::Tcp(host, port) => Address::Tcp(host.clone(), *port),
-        #[cfg(unix)]
-        ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
-        _ => return Err(config_error("this kind of Redis address is not supported")),
-    };
-    if settings.protocol() != redis::ProtocolVersion::RESP2 {
-        return Err(config_error("the tier speaks RESP2: remove `protocol` from the Redis URL"));
-    }
-    let username = settings.username().map(ToOwned::to_owned);
-    // A user without a password is asked for nonetheless: Redis has `nopass` users, and a forgotten password must not pass.
-    let password = settings.password().map(ToOwned::to_owned).or_else(|| username.as_ref().map(|_| String::new()));
-    if settings.db() < 0 {
-        return Err(config_error("the database number of the Redis URL is negative"));
-    }
-    let config = Config {
-        login: password.map(|password| Login { username, password }),
-        database: settings.db(),
-        timeout: DEFAULT_TIMEOUT,
-        connect_timeout: DEFAULT_CONNECT_TIMEOUT,
-        max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
-        gathers: true,
-        tls: None,
-        #[cfg(feature = "fred")]
-        driver: Driver::Own,
-    };
-    Ok(Parsed { address, config, is_tls })
-}
-
-/// The driver's fixed text says what is wrong; its detail may quote the URL.
-fn wrong_url(err: &redis::RedisError) -> Error {
-    let text = err.to_string();
-    let text = text.split(" - ").next().filter(|_| err.kind() == redis::ErrorKind::InvalidClientConfig);
-    match text {
-        Some(text) => config_error(format!("the Redis URL is wrong: {text}")),
-        None => config_error("the Redis URL is wrong: write redis://[user:password@]host[:port][/database]"),
     }
 }
 

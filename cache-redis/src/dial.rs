@@ -1,6 +1,6 @@
 //! One attempt at a connection: connect, log in, measure the clock, load the scripts.
 
-use crate::builder::{Address, Config, Login};
+use crate::config::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
 use crate::live::{Live, Wire};
 use crate::multiplexer::{Guard, Many, Multiplexer};
@@ -56,7 +56,7 @@ async fn connect(config: &Config, at: &Address) -> Result<Dialed, Error> {
     };
     let own = log_in(config, own).await?;
     #[cfg(feature = "fred")]
-    if config.driver == crate::builder::Driver::Fred {
+    if config.driver == crate::config::Driver::Fred {
         // Ours goes first, to say what is wrong: of fred's refusals there is text only, and one of them it takes for consent.
         drop(own);
         let (fred, task) = crate::fred::open(config, at).await?;

@@ -3,7 +3,7 @@
 //! One centralised client a connection, with no reconnection of its own: once its connection has ended it takes calls and answers none of them, so
 //! each call here also waits for that end. Of its answers only frames are used; its errors are text, and none of it is passed on.
 
-use crate::builder::{Address, Config, Login};
+use crate::config::{Address, Config, Login};
 use crate::error::is_read_only;
 use crate::multiplexer::{Guard, MOST_WAITING, Many, Reply, late, lost};
 use crate::vitals::Vitals;
@@ -259,7 +259,7 @@ fn value(frame: Resp3Frame) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::builder::Driver;
+    use crate::config::Driver;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;

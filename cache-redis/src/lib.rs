@@ -182,6 +182,7 @@
 
 mod builder;
 mod cluster;
+mod config;
 mod dial;
 mod error;
 #[cfg(feature = "fred")]
@@ -202,12 +203,13 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "no_tls.rs"]
 mod tls;
+mod url;
 mod verbs;
 mod vitals;
 
-#[cfg(feature = "fred")]
-pub use builder::Driver;
 pub use builder::RedisTierBuilder;
+#[cfg(feature = "fred")]
+pub use config::Driver;
 pub use ops::{Health, KeyPrefix, NodeHealth, Remaining, Role, ServerInfo, Swept};
 pub use replicas::ReplicaReads;
 pub use tier::RedisTier;

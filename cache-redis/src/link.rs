@@ -1,6 +1,6 @@
 //! The state of the connection as callers see it, and the supervisor that keeps it up.
 
-use crate::builder::{Address, Config};
+use crate::config::{Address, Config};
 use crate::dial::dial;
 use crate::live::Live;
 use crate::vitals::Loss;

@@ -1,6 +1,6 @@
 //! One Redis node: it finds its connection for each call, bounds the call, and accounts for how it ended.
 
-use crate::builder::{Address, Config};
+use crate::config::{Address, Config};
 use crate::error::config_error;
 use crate::link::{Link, State, supervise};
 use crate::live::Live;

@@ -5,8 +5,8 @@ mod written;
 
 pub(crate) use named::Named;
 
-use crate::builder::{Address, Config};
 use crate::cluster::Cluster;
+use crate::config::{Address, Config};
 use crate::error::from_driver;
 use crate::live::Wire;
 use crate::multiplexer::Request;

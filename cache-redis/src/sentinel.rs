@@ -1,6 +1,6 @@
 //! Finding the master, and its replicas, by Redis Sentinel.
 
-use crate::builder::{Login, Sentinels};
+use crate::config::{Login, Sentinels};
 use crate::dial::{ask as send, reach, wrong_password};
 use crate::error::from_driver;
 use crate::live::Wire;

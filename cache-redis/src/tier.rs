@@ -1,6 +1,7 @@
 //! The tier's handle: it finds the node for each call, and says how it ended.
 
-use crate::builder::{Config, RedisTierBuilder};
+use crate::builder::RedisTierBuilder;
+use crate::config::Config;
 use crate::error::{from_driver, is_no_script, is_out_of_memory};
 use crate::multiplexer::Request;
 use crate::node::Called;

@@ -1,6 +1,6 @@
 //! The map of a cluster: which node has which of the 16,384 slots.
 
-use crate::builder::Address;
+use crate::config::Address;
 use crc::{CRC_16_XMODEM, Crc};
 use redis::Value;
 use std::fmt;

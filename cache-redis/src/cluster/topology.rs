@@ -2,7 +2,7 @@
 
 use super::redirect::Redirect;
 use super::slots::{Endpoint, SlotMap, slot_of};
-use crate::builder::{Address, Config};
+use crate::config::{Address, Config};
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
 use crate::replicas::{Replica, pick};

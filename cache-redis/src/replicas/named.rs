@@ -1,7 +1,7 @@
 //! The replicas that Sentinels name.
 
 use super::{Replica, pick};
-use crate::builder::{Address, Config, Sentinels};
+use crate::config::{Address, Config, Sentinels};
 use crate::sentinel;
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind, Result};
