@@ -10,7 +10,7 @@
 //! # }
 //! ```
 //!
-//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
+//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within
 //! scripts `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and
 //! `ASKING`; for the master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too, and
 //! [`server_info`](RedisTier::server_info) needs `INFO`.
@@ -127,8 +127,7 @@
 //!
 //! # Whose clock
 //!
-//! Records are stamped by Redis' own clock, inside the scripts, but for the end of the lease of a key under which nothing stands: that is told by the
-//! latest time that the clock may show. [`Fetched::now`](cache_core::Fetched::now) is the latest time that
+//! Records are stamped by Redis' own clock, inside the scripts. [`Fetched::now`](cache_core::Fetched::now) is the latest time that
 //! this clock may have shown when the read was sent: it is measured when connecting, every 2 s, and by every script's answer, against
 //! the local monotonic clock. A drift of 1,000 ppm between the two is allowed for, and a clock that is set is noticed by the
 //! next measurement. After a suspension of this machine the time may be too early until then.
@@ -157,7 +156,7 @@
 //! |---|---:|---:|
 //! | raw `GET` | 5.5 | 5.5 |
 //! | raw `SET` with `EX` | 10.8 | 10.8 |
-//! | acquire, nothing there | 96 | a `SET … NX` |
+//! | acquire, nothing there | 96 | 53 |
 //! | acquire, over a tombstone | 108 | 76 |
 //! | acquire, answered by a hit | 74 | 47 |
 //! | fill | 100 | 64 |

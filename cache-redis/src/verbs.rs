@@ -19,8 +19,6 @@ use tracing::debug;
 
 /// Keys of one invalidation script, which keeps Redis from other work for some 5 µs a key.
 pub(crate) const INVALIDATE_BATCH: usize = 128;
-/// The latest time that a record can tell.
-const LONGEST_MS: u64 = (1 << 48) - 1;
 
 /// Payloads longer than this go with room for their head, which Redis then patches in place: see value.lua. Both ways cost a server without
 /// replicas the same at 256 bytes; at 1,024 to patch is a tenth cheaper, at 4,096 a quarter.
@@ -62,15 +60,9 @@ impl RemoteTier for RedisTier {
         // A forced one begins a write. Any other may find a value that replicas have not, and for as long as others wait for its load, they read where
         // that is filled.
         self.note(key.as_bytes(), if acquire.claim == Claim::Force { acquire.retain } else { acquire.lease });
-        let deadline = self.deadline();
-        if acquire.claim == Claim::Vacant
-            && self.lease_absent(deadline, key, acquire).await.inspect_err(|err| failed("acquire", err))?
-        {
-            return Ok(Acquired::Granted { floor: 0 });
-        }
         let mut call = SCRIPTS.acquire.call(1);
         call.arg(key.as_bytes()).arg(asked(key, acquire));
-        let (word, detail) = self.run("acquire", deadline, key.as_bytes(), &SCRIPTS.acquire, &call).await?;
+        let (word, detail) = self.run("acquire", self.deadline(), key.as_bytes(), &SCRIPTS.acquire, &call).await?;
         match &*word {
             b"granted" => {
                 let floor = detail.as_ref().try_into().map_err(|_| not_understood())?;
@@ -191,35 +183,6 @@ impl RemoteTier for RedisTier {
 }
 
 impl RedisTier {
-    /// Leases a key under which nothing stands, as most misses find it, at a fifth of what the script costs Redis. `false` if something stands there, or
-    /// the server's time is not known yet.
-    ///
-    /// The lease ends by the server's time as it is known here, which is never too early: when it ends tells others how long to wait, and refuses nothing.
-    async fn lease_absent(&self, deadline: Instant, key: &RemoteKey, acquire: &Acquire) -> Result<bool> {
-        let now = self.nodes().latest_ms(key.as_bytes(), Instant::now());
-        if now == 0 {
-            return Ok(false);
-        }
-        let lease = Record {
-            state: State::Lease,
-            version: 0,
-            token: acquire.token,
-            deadline: now.saturating_add(millis(acquire.lease)).min(LONGEST_MS),
-            created: 0,
-            marks: 0,
-            body: Body::empty(acquire.schema, acquire.generation, key.echo()),
-        };
-        let keep = millis(acquire.retain.max(acquire.lease)).max(1);
-        let mut set = redis::cmd("SET");
-        set.arg(key.as_bytes()).arg(lease.encode()).arg("PX").arg(keep).arg("NX");
-        match self.nodes().send(deadline, key.as_bytes(), Request::Run(&set)).await?.reply {
-            Ok(Value::Okay) => Ok(true),
-            Ok(Value::Nil) => Ok(false),
-            Ok(_) => Err(not_understood()),
-            Err(err) => Err(from_driver(&err)),
-        }
-    }
-
     fn fetched(&self, called: Result<Called<RedisResult<Value>>>, from: Source) -> Result<Fetched> {
         let called = called?;
         let now = called.now();

@@ -50,7 +50,7 @@ async fn a_read_that_a_script_is_refused_is_an_error_and_not_taken_for_something
     let raw = Raw::connect(&redis.url()).await;
     raw.run::<()>(&["ACL", "SETUSER", "blind", "on", ">pw", "~*", "+@all", "-getrange"]).await;
     let (tier, key) = (connect(&url(&redis, "blind:pw")).await.unwrap(), key());
-    assert!(tier.acquire(&key, &asks(Token::unique(), Claim::Stale)).await.is_err());
+    assert!(tier.acquire(&key, &asks(Token::unique(), Claim::Vacant)).await.is_err());
     assert!(tier.fill(&key, &fills(&key, Token::unique(), "x")).await.is_err());
     assert!(tier.release(&key, Token::unique()).await.is_err());
     assert!(tier.invalidate(&[invalidation(&key)], HOUR).await.is_err());
