@@ -4,7 +4,7 @@ mod common;
 
 use cache_core::{Claim, ErrorKind, RemoteTier, Result, Token};
 use cache_redis::RedisTier;
-use common::{AMPLE, HOUR, Raw, asks, fills, invalidation, key, until, until_back};
+use common::{AMPLE, HOUR, Raw, asks, driven, fills, invalidation, key, until, until_back};
 use test_servers::Redis;
 
 fn url(redis: &Redis, credentials: &str) -> String {
@@ -16,7 +16,7 @@ async fn refusal(url: &str) -> ErrorKind {
 }
 
 async fn connect(url: &str) -> Result<RedisTier> {
-    RedisTier::builder(url).timeout(AMPLE).connect_timeout(AMPLE).connect().await
+    driven(RedisTier::builder(url)).timeout(AMPLE).connect_timeout(AMPLE).connect().await
 }
 
 #[tokio::test]
@@ -91,6 +91,6 @@ async fn credentials_refused_later_fail_calls_with_their_kind_until_they_are_rig
 #[tokio::test]
 async fn a_lazy_tier_s_first_call_tells_that_its_credentials_are_refused() {
     let redis = Redis::builder().password("right").start();
-    let tier = RedisTier::builder(&url(&redis, ":wrong")).timeout(AMPLE).lazy().unwrap();
+    let tier = driven(RedisTier::builder(&url(&redis, ":wrong"))).timeout(AMPLE).lazy().unwrap();
     assert_eq!(tier.get(&key()).await.unwrap_err().kind(), ErrorKind::Credentials);
 }

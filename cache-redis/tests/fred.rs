@@ -1,12 +1,19 @@
 //! fred as the driver: the same verbs, the same outcomes, the same faults survived.
+#![allow(clippy::duplicate_mod, reason = "the tests of others run here once more, each file with what it shares")]
 
+#[path = "cancellation.rs"]
+mod cancellation;
 mod common;
+#[path = "credentials.rs"]
+mod credentials;
+#[path = "state_machine.rs"]
+mod state_machine;
 
-use cache_core::record::{HEADER_LEN, Record};
+use cache_core::record::HEADER_LEN;
 use cache_core::testing::{Plant, remote_suite};
 use cache_core::{Acquired, Claim, Error, ErrorKind, Invalidated, RemoteKey, RemoteTier, Token};
 use cache_redis::{Driver, RedisTier, RedisTierBuilder};
-use common::{AMPLE, HOUR, MARGIN, Raw, asks, fills, invalidation, key, namespace, shared, store, until, until_back};
+use common::{AMPLE, HOUR, MARGIN, Raw, asks, fills, invalidation, key, namespace, shared, store, tier, until, until_back};
 use futures_util::poll;
 use std::pin::pin;
 use std::sync::Arc;
@@ -20,11 +27,6 @@ const LONGER: Duration = Duration::from_millis(250);
 
 fn calm(builder: RedisTierBuilder) -> RedisTierBuilder {
     builder.driver(Driver::Fred).timeout(AMPLE).connect_timeout(AMPLE)
-}
-
-/// For tests in which no timeout should occur.
-async fn tier(url: &str) -> RedisTier {
-    calm(RedisTier::builder(url)).connect().await.expect("the server runs")
 }
 
 async fn quick(url: &str) -> RedisTier {
@@ -67,20 +69,6 @@ fn assert_transient(errors: &[Error]) {
 /// Connections that a server has, by their drivers: fred names what it asks for on its own.
 async fn clients(raw: &Raw) -> usize {
     raw.run::<String>(&["CLIENT", "LIST"]).await.lines().filter(|line| line.contains("name=cachestack")).count()
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_scripts_run_the_machine() {
-    let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
-    let suites: Vec<_> = (0..40)
-        .map(|seed| {
-            let (tier, raw) = (tier.clone(), raw.clone());
-            tokio::spawn(async move { remote_suite(&tier, &raw, seed, 150).await })
-        })
-        .collect();
-    for suite in suites {
-        suite.await.expect("no difference");
-    }
 }
 
 #[tokio::test]
@@ -128,48 +116,6 @@ async fn a_server_that_forgot_the_scripts_gets_them_again() {
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
     raw.run::<()>(&["SCRIPT", "FLUSH"]).await;
     store(&tier, &key(), "x").await;
-}
-
-#[tokio::test]
-async fn refused_credentials_fail_connect_and_a_wrong_database_is_a_wrong_configuration() {
-    let redis = Redis::builder().password("right").start();
-    let url = |redis: &Redis, login: &str, database: &str| format!("redis://{login}127.0.0.1:{}/{database}", redis.port());
-    for wrong in [":wrong@", "default:wrong@", "nobody:right@", "nobody@", ""] {
-        let err = calm(RedisTier::builder(&url(&redis, wrong, ""))).connect().await.expect_err("a refusal");
-        assert_eq!(err.kind(), ErrorKind::Credentials, "{wrong}: {err}");
-        assert!(!format!("{err} {err:?}").contains("wrong"), "{err:?}");
-    }
-    for right in [":right@", "default:right@"] {
-        assert!(tier(&url(&redis, right, "3")).await.get(&key()).await.is_ok());
-    }
-    let err = calm(RedisTier::builder(&url(&redis, ":right@", "99"))).connect().await.unwrap_err();
-    assert!(err.kind() == ErrorKind::Config && err.to_string().contains("database"), "{err}");
-
-    // fred alone takes this refusal for consent.
-    let open = Redis::start();
-    let err = calm(RedisTier::builder(&url(&open, ":password@", ""))).connect().await.unwrap_err();
-    assert_eq!(err.kind(), ErrorKind::Credentials, "a password where none is known");
-}
-
-#[tokio::test]
-async fn credentials_refused_later_fail_calls_with_their_kind_until_they_are_right_again() {
-    let redis = Redis::builder().password("right").start();
-    let url = format!("redis://:right@127.0.0.1:{}/", redis.port());
-    let (raw, tier) = (Raw::connect(&url).await, tier(&url).await);
-    raw.run::<()>(&["CONFIG", "SET", "requirepass", "changed"]).await;
-    raw.run::<()>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
-    let refused = async || tier.get(&key()).await.is_err_and(|err| err.kind() == ErrorKind::Credentials);
-    until("the refusal shows", refused).await;
-    raw.run::<()>(&["CONFIG", "SET", "requirepass", "right"]).await;
-    until_back(&tier).await;
-}
-
-#[tokio::test]
-async fn a_permission_that_is_missing_is_a_refusal_of_the_call() {
-    let redis = Redis::start();
-    Raw::connect(&redis.url()).await.run::<()>(&["ACL", "SETUSER", "stranger", "on", ">pw", "~other*", "+@all"]).await;
-    let stranger = tier(&format!("redis://stranger:pw@127.0.0.1:{}/", redis.port())).await;
-    assert_eq!(stranger.get(&key()).await.unwrap_err().kind(), ErrorKind::Credentials);
 }
 
 #[cfg(feature = "tls")]
@@ -370,50 +316,6 @@ async fn c5_a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes
     until("it is dialled anew", async || proxy.accepted() > dialled).await;
     raw.run::<()>(&["REPLICAOF", "NO", "ONE"]).await;
     until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR).await.is_ok()).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn b8_a_cancelled_call_never_leaves_its_reply_to_another() {
-    let tier = tier(&shared().url()).await;
-    let namespace = namespace();
-    let keys: Arc<Vec<RemoteKey>> = Arc::new((0..50).map(|key: u32| namespace.key(&key)).collect());
-    for (at, key) in keys.iter().enumerate() {
-        // Large ones take several reads of the socket.
-        store(&tier, key, vec![at as u8; 1 + at * 2_000]).await;
-    }
-    let clients: Vec<_> = (0..16)
-        .map(|seed| {
-            let (tier, keys) = (tier.clone(), keys.clone());
-            tokio::spawn(async move {
-                let mut rng = fastrand::Rng::with_seed(seed);
-                let mut answered = 0;
-                for _ in 0..300 {
-                    let at = rng.usize(0..keys.len());
-                    let others = [keys[at].clone(), keys[rng.usize(0..keys.len())].clone()];
-                    let patience = Duration::from_micros(rng.u64(0..3_000));
-                    let fetched = match rng.u8(0..3) {
-                        0 => tokio::time::timeout(patience, tier.get_many(&others))
-                            .await
-                            .ok()
-                            .map(|all| all.and_then(|mut all| all.remove(0))),
-                        1 => tokio::time::timeout(patience, tier.get(&keys[at])).await.ok(),
-                        _ => Some(tier.get(&keys[at]).await),
-                    };
-                    let Some(fetched) = fetched else { continue };
-                    let record = fetched.expect("an answer").record.expect("a record");
-                    let record = Record::decode(&record, keys[at].echo()).expect("the record of this very key");
-                    assert!(record.body.payload.iter().all(|&byte| usize::from(byte) == at));
-                    answered += 1;
-                }
-                answered
-            })
-        })
-        .collect();
-    let mut answered = 0;
-    for client in clients {
-        answered += client.await.expect("no foreign answer");
-    }
-    assert!((1_600..4_800).contains(&answered), "some calls were cancelled, and some not: {answered}");
 }
 
 /// Plants at the node that has the key.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use cache_core::record::{Body, Flags, Life};
 use cache_core::testing::Plant;
 use cache_core::{Acquire, Acquired, Claim, Fill, Filled, Invalidation, Namespace, RemoteKey, RemoteTier, Token};
-use cache_redis::RedisTier;
+use cache_redis::{RedisTier, RedisTierBuilder};
 use redis::aio::MultiplexedConnection;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -29,9 +29,18 @@ pub(crate) fn shared() -> &'static Redis {
     SHARED.get_or_init(Redis::start)
 }
 
+/// A builder for the driver that this test binary is about: `fred.rs` runs some of the others' tests once more.
+pub(crate) fn driven(builder: RedisTierBuilder) -> RedisTierBuilder {
+    #[cfg(feature = "fred")]
+    if env!("CARGO_CRATE_NAME") == "fred" {
+        return builder.driver(cache_redis::Driver::Fred);
+    }
+    builder
+}
+
 /// A tier on a server, for tests in which no timeout should occur.
 pub(crate) async fn tier(url: &str) -> RedisTier {
-    RedisTier::builder(url).timeout(AMPLE).connect_timeout(AMPLE).connect().await.expect("the server runs")
+    driven(RedisTier::builder(url)).timeout(AMPLE).connect_timeout(AMPLE).connect().await.expect("the server runs")
 }
 
 /// The driver alone, to look and to plant behind the tier's back.
