@@ -105,10 +105,7 @@ impl RemoteTier for RedisTier {
         let run = |lot: &[usize]| {
             let wanted = lot.iter().map(|place| {
                 let Invalidation { key, version } = &keys[*place];
-                (
-                    key.as_bytes(),
-                    [key.echo().as_bytes(), &version.map_or(Vec::new(), |version| version.to_be_bytes().to_vec())[..]].concat(),
-                )
+                (key.as_bytes(), known(key, *version))
             });
             self.run_invalidate("invalidate", deadline, retain, wanted.collect())
         };
@@ -148,18 +145,20 @@ impl RemoteTier for RedisTier {
     async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
         self.check_size(&put.body)?;
         self.note(key.as_bytes(), retain);
+        let deadline = self.deadline();
         let mut call = SCRIPTS.put.call(1);
         value_args(call.arg(key.as_bytes()), put.token, put.version, put.age, &put.body, retain);
-        let (word, _) = self.run("put", self.deadline(), key.as_bytes(), &SCRIPTS.put, &call).await?;
+        let (word, _) = self.run("put", deadline, key.as_bytes(), &SCRIPTS.put, &call).await?;
         match &*word {
             b"stored" => Ok(PutOutcome::Stored),
             b"vacant" => {
                 // Whatever came in between, an invalidation up to this version is right.
-                let wanted = Invalidation { key: key.clone(), version: Some(put.version) };
-                match self.invalidate(&[wanted], retain).await?[..] {
-                    [Invalidated::Current] => Ok(PutOutcome::NotNewer),
-                    [Invalidated::Foreign] => Ok(PutOutcome::Foreign),
-                    _ => Ok(PutOutcome::Tombstoned),
+                let wanted = vec![(key.as_bytes(), known(key, Some(put.version)))];
+                match &*self.run_invalidate("put", deadline, retain, wanted).await? {
+                    b"T" => Ok(PutOutcome::Tombstoned),
+                    b"C" => Ok(PutOutcome::NotNewer),
+                    b"F" => Ok(PutOutcome::Foreign),
+                    _ => Err(not_understood()),
                 }
             }
             b"old" => Ok(PutOutcome::NotNewer),
@@ -281,6 +280,13 @@ fn value_args(call: &mut Cmd, token: Token, version: u64, age: Duration, body: &
     } else {
         call.arg(body)
     };
+}
+
+/// What an invalidation knows of a key: its echo, and the version of the write if it has one.
+fn known(key: &RemoteKey, version: Option<u64>) -> Vec<u8> {
+    let mut known = key.echo().as_bytes().to_vec();
+    known.extend(version.iter().flat_map(|version| version.to_be_bytes()));
+    known
 }
 
 /// What is known of each key and its tombstone, and for how long tombstones stay: see invalidate.lua.

@@ -222,8 +222,8 @@ impl<K, V, L> Builder<K, V, L> {
         self
     }
 
-    /// Declares that every value carries its row's version, which rises with each commit. Then a write replaces an
-    /// older value in L2 instead of invalidating it, and a loader that reads a lagging replica cannot bring an older row back while L2 can be
+    /// Declares that every value carries its row's version, which rises with each commit. Then a write replaces an older value
+    /// in L2 instead of invalidating it, and a loader that reads a lagging replica cannot bring an older row back while L2 can be
     /// asked and remembers the write (its tombstone stays for a minute). Without L2 a write invalidates.
     pub fn versioned(mut self, version_of: fn(&V) -> u64) -> Self {
         self.version_of = Some(version_of);
