@@ -4,7 +4,8 @@
 //! [`Placement`] makes that choice, and makes it for ever: the hash, its seed and the rules are fixed, and golden tests pin where keys land. A
 //! [`scatter`](ShardRouter::scatter) asks many shards at once and brings back each one's answer or error.
 //!
-//! The crate opens no connection and speaks no SQL: it works with any driver.
+//! The router opens no connection and speaks no SQL: it works with any driver. Beside it stands the [`outbox`]: messages that commit with a
+//! change, for PostgreSQL and SQLite by sqlx or for a driver of your own.
 //!
 //! # Example
 //!
@@ -83,6 +84,8 @@
 //!
 //! No secondary indexes, no query planner, no transactions over shards, no moving of rows: Vitess and Citus do that, as servers.
 #![forbid(unsafe_code)]
+
+pub mod outbox;
 
 mod builder;
 mod error;
