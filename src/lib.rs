@@ -38,6 +38,7 @@
 //! - [`RedisTier`]: what happens when Redis is away. [`EmbeddedTier`]: a second level without a server.
 //! - [`layers`]: timeout, retry, circuit breaker and limits around any second level.
 //! - [`sharding`]: which database shard a key belongs to, and asking many at once.
+//! - [`sharding::outbox`]: invalidations that commit with the change, so that no crash in between loses one.
 //! - [`record`]: what stands in Redis, byte by byte.
 //!
 //! # Features
@@ -52,9 +53,10 @@
 //! | `lz4`, `zstd` | no | `Compression`: larger values take less room in L2 |
 //! | `encryption` | no | `Keyring`: values in L2 are encrypted, and forged ones are misses |
 //! | `rate-limit` | no | `layers::RateLimit` |
+//! | `outbox-postgres`, `outbox-sqlite` | no | [`sharding::outbox`] by sqlx: rows that commit with a change and are relayed at least once |
 //! | `testing` | no | fakes, chaos and conformance suites |
 //!
-//! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88, the oldest Redis 7.0.
+//! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88 (1.94 with an outbox by sqlx), the oldest Redis 7.0.
 #![forbid(unsafe_code)]
 
 pub use cache_core::*;

@@ -77,7 +77,7 @@ impl LocalTier<String, Value> for MapTier {
         F: FnOnce(Local<&Value>) -> R,
     {
         let map = self.0.read().unwrap();
-        map.get(key).map(|(value, terms)| f(Local { value, stamp: terms.stamp, suspect: false }))
+        map.get(key).map(|(value, terms)| f(Local { value, stamp: terms.stamp, partition: terms.partition, suspect: false }))
     }
 
     fn terms<Q>(&self, _: u64, key: &Q, _: Moment) -> Option<Terms>

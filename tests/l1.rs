@@ -196,7 +196,10 @@ async fn during_a_load(meddle: impl AsyncFnOnce(&Cache)) -> (Cache, u64) {
 
 #[tokio::test]
 async fn a_load_that_began_before_an_invalidation_is_answered_and_not_cached() {
-    let (cache, answer) = during_a_load(async |cache| cache.invalidate(&7).await.unwrap()).await;
+    let (cache, answer) = during_a_load(async |cache| {
+        cache.invalidate(&7).await.unwrap();
+    })
+    .await;
     assert_eq!((answer, cache.get(&7).await), (1, None));
 }
 
@@ -282,7 +285,10 @@ async fn as_a_load_begins(invalidate: impl AsyncFnOnce(&TieredCache<u64, u64, Wa
 
 #[tokio::test]
 async fn a_last_resort_that_is_invalidated_as_the_load_begins_is_none() {
-    as_a_load_begins(async |cache| cache.invalidate(&7).await.unwrap()).await;
+    as_a_load_begins(async |cache| {
+        cache.invalidate(&7).await.unwrap();
+    })
+    .await;
     as_a_load_begins(async |cache| cache.clear().await.unwrap()).await;
 }
 
@@ -314,7 +320,10 @@ async fn a_load_that_lands_after_a_close_is_not_kept() {
 
 #[tokio::test]
 async fn an_invalidation_of_another_key_does_not_keep_a_load_out() {
-    let (cache, _) = during_a_load(async |cache| cache.invalidate(&8).await.unwrap()).await;
+    let (cache, _) = during_a_load(async |cache| {
+        cache.invalidate(&8).await.unwrap();
+    })
+    .await;
     assert_eq!(cache.get(&7).await, Some(1));
 }
 

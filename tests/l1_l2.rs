@@ -96,6 +96,26 @@ async fn l1_never_outlives_l2() {
 }
 
 #[tokio::test]
+async fn what_l2_has_is_as_old_as_the_start_of_its_load_or_as_its_insert() {
+    let world = World::new();
+    let (loads, reads) = (world.node(), world.node());
+    let slow = Slow::new();
+    let caller = tokio::spawn({
+        let (loads, slow) = (loads.clone(), slow.clone());
+        async move { loads.get_or_load(&1, move || slow.load(1)).await.unwrap() }
+    });
+    slow.has_begun().await;
+    world.hands.advance(seconds(30));
+    slow.let_go();
+    caller.await.unwrap();
+    assert_eq!(reads.get_cached(&1).await.unwrap().unwrap().age, seconds(30));
+
+    loads.insert(&1, 2).await.unwrap();
+    world.hands.advance(seconds(20));
+    assert_eq!(world.node().get_cached(&1).await.unwrap().unwrap().age, seconds(20));
+}
+
+#[tokio::test]
 async fn an_invalidation_leaves_no_older_value_in_l2_or_in_the_invalidators_l1() {
     let world = World::new();
     let [a, b] = [world.node(), world.node()];
@@ -181,14 +201,20 @@ async fn an_answer_of_l2_that_an_insert_has_overtaken_does_not_replace_it() {
 }
 
 #[tokio::test]
-async fn an_answer_of_l2_that_a_versioned_write_has_overtaken_does_not_replace_it() {
+async fn while_a_versioned_write_is_on_its_way_to_l2_nobody_goes_there_for_the_key() {
     let world = World::new();
     versioned(&world).insert(&1, row((1, "one"))).await.unwrap();
     let a = versioned(&world);
-    let (reader, writer) = (a.clone(), a.clone());
-    let write = async move { writer.write(&1, row((2, "two"))).await };
-    overtaken(&world, "put", async move { reader.get(&1).await }, write).await;
-    assert_eq!(a.get(&1).await.unwrap().version, 2);
+    world.l2.set(Chaos::HeldWrites);
+    world.l2.take_verbs();
+    let writer = a.clone();
+    let write = tokio::spawn(async move { writer.write(&1, row((2, "two"))).await });
+    until("the write is on its way", || world.l2.take_verbs().contains(&"put")).await;
+    assert_eq!(a.get(&1).await, None);
+    assert!(!world.l2.take_verbs().contains(&"get"));
+    world.l2.set(Chaos::Calm);
+    write.await.unwrap().unwrap();
+    assert_eq!(a.get_local(&1).unwrap().version, 2);
 }
 
 #[tokio::test]
@@ -290,11 +316,17 @@ async fn what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_i
         world.l2.take_verbs();
         let invalidation = tokio::spawn({
             let a = a.clone();
-            async move { if clear { a.clear().await } else { a.invalidate(&1).await } }
+            async move { if clear { a.clear().await } else { a.invalidate(&1).await.map(drop) } }
         });
         until("the call is held", || world.l2.take_verbs().contains(&if clear { "clear" } else { "invalidate" })).await;
-        assert_eq!(a.get(&1).await, Some(1), "the old value is still in L2, and read rightly");
-        assert_eq!(a.get_local(&1), Some(1));
+        if clear {
+            assert_eq!(a.get(&1).await, Some(1), "the old value is still in L2, and read rightly");
+            assert_eq!(a.get_local(&1), Some(1));
+        } else {
+            assert_eq!(a.get(&1).await, None, "the old value is still in L2, and nobody goes there");
+            assert_eq!(a.load(&1).await.unwrap(), 1);
+            assert_eq!(a.get_local(&1), None, "nor is anything kept");
+        }
         world.l2.set(Chaos::Calm);
         invalidation.await.unwrap().unwrap();
         assert_eq!(a.get_local(&1), None, "clear: {clear}");

@@ -116,6 +116,7 @@ async fn a_suspect_entry_gives_way_to_what_l2_has_however_new_it_is() {
     let node = Node::new(l2.clone(), &hands);
     node.cache.load(&1).await.unwrap();
     hands.advance(seconds(10));
+    assert_eq!(node.cache.get(&1).await, Some(1), "and L1 is verified again");
     l2.set(Chaos::Down);
     node.cache.insert(&1, 5).await.unwrap_err();
     l2.set(Chaos::Calm);

@@ -2,13 +2,14 @@
 
 use async_trait::async_trait;
 use cachestack::{
-    Acquire, Acquired, Cached, EmbeddedTier, ErrorKind, Fetched, Fill, Filled, Freshness, Invalidated, Invalidation, ManualClock,
-    MemoryTier, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, Result, Source, Tier, TieredCache, Token, Ttl, Why,
+    Acquire, Acquired, Cached, Deployments, Ear, EmbeddedTier, ErrorKind, Fetched, Fill, Filled, Freshness, Invalidated,
+    Invalidation, Listening, ManualClock, Mark, Marked, MemoryTier, Meta, Namespace, Notice, Partition, Put, PutOutcome,
+    RemoteKey, RemoteTier, Result, Source, Tier, TieredCache, Token, Told, Ttl, Unmark, Why,
 };
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 mod support;
@@ -73,20 +74,48 @@ impl RemoteTier for WithReplica {
         self.master.release(key, token).await
     }
 
-    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
+    async fn invalidate(
+        &self,
+        keys: &[Invalidation],
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<Vec<Invalidated>>> {
         for invalidation in keys {
             self.note(&invalidation.key)?;
         }
-        self.master.invalidate(keys, retain).await
+        self.master.invalidate(keys, retain, notice).await
     }
 
-    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
         self.note(key)?;
-        self.master.put(key, put, retain).await
+        self.master.put(key, put, retain, notice).await
     }
 
-    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
-        self.master.clear(namespace, retain).await
+    async fn mark(&self, key: &RemoteKey, mark: &Mark) -> Result<Marked> {
+        self.note(key)?;
+        self.master.mark(key, mark).await
+    }
+
+    async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>> {
+        self.note(key)?;
+        self.master.unmark(key, unmark, notice).await
+    }
+
+    async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
+        self.master.clear(namespace, retain, notice).await
+    }
+
+    async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
+        self.master_there()?;
+        self.master.poll(prefix, partitions).await
+    }
+
+    fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {
+        self.master.listen(prefix, ear)
+    }
+
+    fn deployments(&self) -> Option<&Deployments> {
+        self.master.deployments()
     }
 
     async fn close(&self) {}

@@ -24,8 +24,8 @@ pub enum Tier {
 pub enum Freshness {
     /// It is.
     Fresh,
-    /// It is within its soft life, but it may have been invalidated or overwritten without this process being able to know: it is from a replica,
-    /// which may be behind its master.
+    /// It may have been invalidated or overwritten without this process being able to know: it is from a replica, which may be behind its master, or
+    /// from L1 while L2 is away.
     Unverified,
     /// It is past it, and was served all the same.
     Stale {

@@ -105,11 +105,11 @@ where
     }
 
     async fn write(&self, key: &K, value: V) -> Result<()> {
-        TieredCache::write(self, key, value).await
+        TieredCache::write(self, key, value).await.map(drop)
     }
 
     async fn invalidate(&self, key: &K) -> Result<()> {
-        TieredCache::invalidate(self, key).await
+        TieredCache::invalidate(self, key).await.map(drop)
     }
 
     async fn clear(&self) -> Result<()> {

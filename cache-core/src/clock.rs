@@ -77,6 +77,15 @@ impl Clock {
         }
     }
 
+    /// Whether it is the same clock as another one.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        match (&self.0, &other.0) {
+            (Source::Kernel, Source::Kernel) => true,
+            (Source::Manual(one), Source::Manual(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// Wall time in milliseconds since 1970, for stamps that other processes read.
     pub fn unix_ms(&self) -> u64 {
         match &self.0 {

@@ -26,13 +26,15 @@ pub(crate) enum Event {
     Refresh,
     Stale,
     StaleIfError,
+    Unverified,
     Insert,
     Write,
     Invalidation,
     InvalidationError,
+    Recovered,
 }
 
-const EVENTS: usize = Event::InvalidationError as usize + 1;
+const EVENTS: usize = Event::Recovered as usize + 1;
 
 /// Threads with cells of their own; more threads than this share one more set.
 const OWN_CELLS: usize = 256;

@@ -1,17 +1,23 @@
 //! The embedded remote tier: the record's state machine in this process, under one mutex.
 
 use crate::clock::Clock;
+use crate::coherence::{Deployments, Ear, Listening, Meta, Notice, stamped};
 use crate::error::Result;
 use crate::key::{Echo, Namespace, RemoteKey};
 use crate::machine::{Command, Reply, Slot, step};
+use crate::partition::{PARTITIONS, Partition};
 use crate::record::{Record, is_ours};
-use crate::remote::{Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source};
+use crate::remote::{
+    Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt, RemoteTier,
+    Source, Told, Unmark,
+};
 use crate::token::Token;
 use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// What an entry costs besides its key and record, roughly.
@@ -28,9 +34,9 @@ const DEFAULT_BYTES: usize = 256 << 20;
 pub struct EmbeddedTier {
     store: Arc<Mutex<Store>>,
     clock: Clock,
+    deployments: Arc<Deployments>,
 }
 
-#[derive(Debug)]
 struct Store {
     entries: HashMap<Bytes, Entry>,
     /// Keys in the order they came; a key that has gone or come again leaves a stale place behind, told by its birth.
@@ -38,7 +44,16 @@ struct Store {
     births: u64,
     bytes: usize,
     max_bytes: usize,
+    /// By prefix, of each partition.
+    metas: HashMap<String, Vec<Meta>>,
+    ears: Vec<(String, Weak<dyn Ear>)>,
+    history: u64,
 }
+
+/// What a replica has: see [`EmbeddedTier::replicate`].
+#[cfg(any(test, feature = "testing"))]
+#[derive(Debug)]
+pub struct Replicated(Vec<(Bytes, Entry)>);
 
 #[derive(Debug, Clone)]
 struct Entry {
@@ -55,8 +70,15 @@ impl EmbeddedTier {
 
     /// An empty store that holds at most this many bytes of keys, records and their overhead (about 96 bytes each).
     pub fn with_max_bytes(max_bytes: usize) -> Self {
-        let store = Store { entries: HashMap::new(), order: VecDeque::new(), births: 0, bytes: 0, max_bytes };
-        Self { store: Arc::new(Mutex::new(store)), clock: Clock::default() }
+        let (entries, order, metas) = (HashMap::new(), VecDeque::new(), HashMap::new());
+        let store = Store { entries, order, births: 0, bytes: 0, max_bytes, metas, ears: Vec::new(), history: 0 };
+        Self { store: Arc::new(Mutex::new(store)), clock: Clock::default(), deployments: Arc::default() }
+    }
+
+    /// The same store, as another process would use it: caches on this handle hear of what caches on other handles invalidate, as over a network. For tests
+    /// of several nodes in one process; clones are one node.
+    pub fn as_another_node(&self) -> Self {
+        Self { deployments: Arc::default(), ..self.clone() }
     }
 
     /// The same with another clock.
@@ -78,8 +100,47 @@ impl EmbeddedTier {
         self.store.lock().set(&Bytes::copy_from_slice(key.as_bytes()), None);
     }
 
+    /// Begins the sequences of all partitions anew, as a server does that was restored or has evicted them. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn forget_sequences(&self) {
+        self.store.lock().metas.clear();
+    }
+
+    /// All that is stored now, as a replica that lags would have it; to be given to [`promote`](Self::promote). For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn replicate(&self) -> Replicated {
+        let store = self.store.lock();
+        Replicated(store.entries.iter().map(|(key, entry)| (key.clone(), entry.clone())).collect())
+    }
+
+    /// A failover to a replica: what was stored since is lost, and sequences begin anew under another history. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn promote(&self, replica: Replicated) {
+        let mut store = self.store.lock();
+        let keys: Vec<Bytes> = store.entries.keys().cloned().collect();
+        for key in &keys {
+            store.set(key, None);
+        }
+        for (key, entry) in replica.0 {
+            store.set(&key, Some((entry.record, entry.expires)));
+        }
+        store.metas.clear();
+        store.history += 1;
+    }
+
     fn run(&self, key: &RemoteKey, command: &Command<'_>) -> Reply {
         self.store.lock().run(key, command, self.clock.unix_ms())
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, max_bytes, .. } = self;
+        f.debug_struct("Store")
+            .field("entries", &self.entries.len())
+            .field("bytes", bytes)
+            .field("max_bytes", max_bytes)
+            .finish_non_exhaustive()
     }
 }
 
@@ -198,33 +259,130 @@ impl RemoteTier for EmbeddedTier {
         }
     }
 
-    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
+    async fn invalidate(
+        &self,
+        keys: &[Invalidation],
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<Vec<Invalidated>>> {
         let now = self.clock.unix_ms();
-        let mut store = self.store.lock();
-        let mut one = |invalidation: &Invalidation| {
-            let Invalidation { key, version } = invalidation;
-            match store.run(key, &Command::Invalidate { version: *version, retain, echo: key.echo() }, now) {
-                Reply::Invalidate(reply) => reply,
-                reply => unreachable!("{reply:?} to an invalidation"),
+        let mut told = Told::default();
+        let messages = {
+            let mut store = self.store.lock();
+            let mut one = |invalidation: &Invalidation| {
+                let Invalidation { key, version } = invalidation;
+                match store.run(key, &Command::Invalidate { version: *version, retain, echo: key.echo() }, now) {
+                    Reply::Invalidate(reply) => reply,
+                    reply => unreachable!("{reply:?} to an invalidation"),
+                }
+            };
+            told.outcome = keys.iter().map(&mut one).collect();
+            let mut messages = Vec::new();
+            if let Some(notice) = notice {
+                let mut keys: Vec<_> = keys.iter().collect();
+                keys.sort_by_key(|invalidation| invalidation.key.partition());
+                for keys in keys.chunk_by(|one, other| one.key.partition() == other.key.partition()) {
+                    let frame = notice.frame(keys.iter().copied());
+                    messages.push(store.publish(notice, keys[0].key.partition(), &frame, &mut told.receipts));
+                }
             }
+            messages
         };
-        Ok(keys.iter().map(&mut one).collect())
+        deliver(messages);
+        Ok(told)
     }
 
-    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
-        match self.run(key, &Command::Put(put, retain)) {
-            Reply::Put(reply) => Ok(reply),
-            reply => unreachable!("{reply:?} to a put"),
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
+        let mut receipts = Vec::new();
+        let (outcome, message) = {
+            let mut store = self.store.lock();
+            let outcome = match store.run(key, &Command::Put(put, retain), self.clock.unix_ms()) {
+                Reply::Put(reply) => reply,
+                reply => unreachable!("{reply:?} to a put"),
+            };
+            let message = notice.map(|notice| {
+                let told = Invalidation { key: key.clone(), version: Some(put.version) };
+                store.publish(notice, key.partition(), &notice.frame([&told].into_iter()), &mut receipts)
+            });
+            (outcome, message)
+        };
+        deliver(message);
+        Ok(Told { outcome, receipts })
+    }
+
+    async fn mark(&self, key: &RemoteKey, mark: &Mark) -> Result<Marked> {
+        match self.run(key, &Command::Mark(mark, key.echo())) {
+            Reply::Mark(reply) => Ok(reply),
+            reply => unreachable!("{reply:?} to a mark"),
         }
     }
 
-    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
+    async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>> {
+        let mut receipts = Vec::new();
+        let (outcome, message) = {
+            let mut store = self.store.lock();
+            let outcome = match store.run(key, &Command::Unmark(unmark, key.echo()), self.clock.unix_ms()) {
+                Reply::Unmark(reply) => reply,
+                reply => unreachable!("{reply:?} to an unmark"),
+            };
+            let message = notice.map(|notice| {
+                let told = Invalidation { key: key.clone(), version: unmark.version };
+                store.publish(notice, key.partition(), &notice.frame([&told].into_iter()), &mut receipts)
+            });
+            (outcome, message)
+        };
+        deliver(message);
+        Ok(Told { outcome, receipts })
+    }
+
+    async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
         let now = self.clock.unix_ms();
+        let mut told = Told::default();
+        let messages = {
+            let mut store = self.store.lock();
+            told.outcome = store.clear(namespace, retain, now);
+            let mut messages = Vec::new();
+            if let Some(notice) = notice {
+                let frame = notice.frame_of_all();
+                let partitions = (0..=u8::MAX).map(Partition::from_index);
+                messages.extend(partitions.map(|partition| store.publish(notice, partition, &frame, &mut told.receipts)));
+            }
+            messages
+        };
+        deliver(messages);
+        Ok(told)
+    }
+
+    async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
         let mut store = self.store.lock();
-        let keys: Vec<Bytes> = store.entries.keys().filter(|key| namespace.contains(key)).cloned().collect();
+        Ok(partitions.iter().map(|partition| Ok(*store.meta(prefix, *partition))).collect())
+    }
+
+    fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {
+        let strong = ear.upgrade();
+        let mut store = self.store.lock();
+        store.ears.retain(|(_, ear)| ear.strong_count() > 0);
+        store.ears.push((prefix.to_owned(), ear));
+        drop(store);
+        if let Some(ear) = strong {
+            ear.listening(&(0..=u8::MAX).map(Partition::from_index).collect::<Vec<_>>());
+        }
+        Some(Listening::new(()))
+    }
+
+    fn deployments(&self) -> Option<&Deployments> {
+        Some(&self.deployments)
+    }
+
+    async fn close(&self) {}
+}
+
+impl Store {
+    fn clear(&mut self, namespace: &Namespace, retain: Duration, now: u64) -> u64 {
+        let keys: Vec<Bytes> = self.entries.keys().filter(|key| namespace.contains(key)).cloned().collect();
         let mut cleared = 0;
         for key in keys {
-            let slot = store.slot(&key, now);
+            let slot = self.slot(&key, now);
             let echo = match &slot {
                 Slot::Held { record, .. } => record.body.echo,
                 Slot::Absent => continue,
@@ -232,12 +390,43 @@ impl RemoteTier for EmbeddedTier {
             };
             let (after, reply) = step(slot, &Command::Invalidate { version: None, retain, echo }, now);
             if let (Slot::Held { record, expires }, Reply::Invalidate(Invalidated::Tombstoned)) = (after, reply) {
-                store.set(&key, Some((record.encode().into(), expires)));
+                self.set(&key, Some((record.encode().into(), expires)));
                 cleared += 1;
             }
         }
-        Ok(cleared)
+        cleared
     }
 
-    async fn close(&self) {}
+    fn meta(&mut self, prefix: &str, partition: Partition) -> &mut Meta {
+        let history = self.history;
+        let metas = self.metas.entry(prefix.to_owned()).or_insert_with(|| {
+            let begin = || Meta { incarnation: fastrand::u64(1..), sequence: 0, history };
+            (0..PARTITIONS).map(|_| begin()).collect()
+        });
+        &mut metas[usize::from(partition.index())]
+    }
+
+    /// Takes a sequence. Who listens hears of it once the store is unlocked.
+    fn publish(&mut self, notice: &Notice, partition: Partition, frame: &[u8], receipts: &mut Vec<Receipt>) -> Message {
+        let prefix = notice.namespace.prefix();
+        let meta = self.meta(prefix, partition);
+        meta.sequence += 1;
+        let Meta { incarnation, sequence, .. } = *meta;
+        receipts.push(Receipt { partition, incarnation, sequence });
+        let ears = self.ears.iter().filter(|(of, _)| of == prefix).filter_map(|(_, ear)| ear.upgrade()).collect();
+        Message { ears, partition, bytes: stamped(incarnation, sequence, frame) }
+    }
+}
+
+/// A message on its way.
+struct Message {
+    ears: Vec<Arc<dyn Ear>>,
+    partition: Partition,
+    bytes: Vec<u8>,
+}
+
+fn deliver(messages: impl IntoIterator<Item = Message>) {
+    for message in messages {
+        message.ears.iter().for_each(|ear| ear.hear(message.partition, &message.bytes));
+    }
 }

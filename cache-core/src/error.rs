@@ -42,6 +42,9 @@ pub enum ErrorKind {
     Codec,
     /// An encoded value is larger than the cache was told to store in L2.
     TooLarge,
+    /// A strict write could not be announced, and was not begun: nothing was committed. The cause, if there is one, is the
+    /// [`source`](StdError::source). See [`Builder::strict`](crate::Builder::strict).
+    Unannounced,
 }
 
 /// Why a call failed. Cloning copies a pointer: one failed load is shared by all who wait for it.
@@ -78,10 +81,13 @@ impl Error {
     /// Whether the same call may succeed a moment later without anybody changing anything. An origin's own error is not:
     /// only the caller knows whether "no such row" is one.
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self.kind,
-            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded | ErrorKind::Refused | ErrorKind::Cancelled
-        )
+        match self.kind {
+            ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::Overloaded | ErrorKind::Refused | ErrorKind::Cancelled => {
+                true
+            }
+            ErrorKind::Unannounced => self.find::<Self>().is_none_or(Self::is_transient),
+            _ => false,
+        }
     }
 
     /// The first cause of type `E`, the loader's own error for instance.

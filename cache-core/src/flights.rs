@@ -3,11 +3,15 @@
 //! A *flight* is a load in progress; its leader runs in a task of its own and followers wait for the outcome. A *ticket* is
 //! taken before anything is asked of L2 or the origin, by whoever means to store the answer in L1; an invalidation poisons
 //! the key's tickets, so that an answer that may be older than the invalidation is given to its callers and kept by nobody.
-//! A poisoned flight is out of the table: who comes later starts another.
+//! A poisoned flight is out of the table: who comes later starts another. A key can also be *blocked*, while an invalidation of it is under way or
+//! could not be told: the tickets that are taken meanwhile are *barred*, they ask no L2 and keep nothing.
 //!
 //! User code (`Eq` and `Drop` of keys and values) never runs under the stripes' locks.
 
+use crate::clock::Moment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::mutant::{Mutant, is};
+use crate::partition::Partition;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::borrow::Borrow;
@@ -22,12 +26,49 @@ const STRIPES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Ticket {
     hash: u64,
+    partition: Partition,
+    /// When it was taken.
+    taken: Moment,
+    /// Set before it is in a stripe, and not changed after that.
+    barred: AtomicBool,
     poisoned: AtomicBool,
+    /// The same for L1 alone: its partition was suspected.
+    suspect: AtomicBool,
+}
+
+/// For what a ticket is taken.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Passage {
+    pub(crate) hash: u64,
+    /// Of the key; any where there is no L2.
+    pub(crate) partition: Partition,
+    pub(crate) now: Moment,
 }
 
 impl Ticket {
-    fn new(hash: u64) -> Self {
-        Self { hash, poisoned: AtomicBool::new(false) }
+    fn new(Passage { hash, partition, now }: Passage) -> Self {
+        Self {
+            hash,
+            partition,
+            taken: now,
+            barred: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            suspect: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn partition(&self) -> Partition {
+        self.partition
+    }
+
+    /// When it was taken: what is stored under it is no older.
+    pub(crate) fn taken(&self) -> Moment {
+        self.taken
+    }
+
+    /// Whether its key was blocked when it was taken.
+    pub(crate) fn is_barred(&self) -> bool {
+        self.barred.load(Ordering::Relaxed)
     }
 
     /// The hash of the key it is for.
@@ -38,11 +79,16 @@ impl Ticket {
     /// Whether nothing was invalidated since the ticket was taken. See [`LocalTier::insert`](crate::LocalTier::insert).
     pub(crate) fn is_live(&self) -> bool {
         // Ordering: SeqCst here and in `poison`, so that a tier without locks can pair its own fence with it.
-        !self.poisoned.load(Ordering::SeqCst)
+        !self.is_overtaken() && !self.suspect.load(Ordering::SeqCst)
+    }
+
+    /// Whether the key was invalidated since the ticket was taken, or was blocked then.
+    fn is_overtaken(&self) -> bool {
+        self.poisoned.load(Ordering::SeqCst) || self.is_barred()
     }
 
     fn poison(&self) {
-        self.poisoned.store(true, Ordering::SeqCst);
+        self.poisoned.store(!is(Mutant::NoPoison), Ordering::SeqCst);
     }
 }
 
@@ -87,19 +133,34 @@ fn cancelled() -> Error {
 /// The loads in progress of one cache, and its tickets.
 pub(crate) struct Flights<K, V> {
     stripes: Box<[Mutex<Stripe<K, V>>]>,
+    /// Every key is blocked. Read under a stripe's lock.
+    all_blocked: AtomicBool,
 }
 
 struct Stripe<K, V> {
     flights: HashTable<Arc<Flight<K, V>>>,
     tickets: Vec<Arc<Ticket>>,
+    /// Hashes of blocked keys, as often as they are blocked.
+    blocked: Vec<u64>,
     /// Counts insertions, so that who compared keys outside the lock knows whether to compare again.
     changes: u64,
 }
 
 impl<K, V> Stripe<K, V> {
+    /// A ticket is taken under the stripe's lock, so that it is either barred, or there to be poisoned by who blocks the key.
+    fn board(&mut self, ticket: &Arc<Ticket>, all_blocked: &AtomicBool) {
+        if self.blocked.contains(&ticket.hash) || all_blocked.load(Ordering::SeqCst) {
+            ticket.barred.store(true, Ordering::Relaxed);
+        }
+        self.tickets.push(ticket.clone());
+    }
+
     /// Takes the flights of a hash off the table, to be dropped outside the lock.
     fn take_flights(&mut self, hash: u64) -> Vec<Arc<Flight<K, V>>> {
         let mut gone = Vec::new();
+        if is(Mutant::JoinPoisoned) {
+            return gone;
+        }
         while let Ok(entry) = self.flights.find_entry(hash, |flight| flight.ticket.hash == hash) {
             gone.push(entry.remove().0);
         }
@@ -117,8 +178,8 @@ pub(crate) enum Turn<K, V> {
 
 impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
-        let stripe = || Mutex::new(Stripe { flights: HashTable::new(), tickets: Vec::new(), changes: 0 });
-        Self { stripes: (0..STRIPES).map(|_| stripe()).collect() }
+        let stripe = || Mutex::new(Stripe { flights: HashTable::new(), tickets: Vec::new(), blocked: Vec::new(), changes: 0 });
+        Self { stripes: (0..STRIPES).map(|_| stripe()).collect(), all_blocked: AtomicBool::new(false) }
     }
 
     fn stripe(&self, hash: u64) -> &Mutex<Stripe<K, V>> {
@@ -126,8 +187,15 @@ impl<K, V> Flights<K, V> {
         &self.stripes[(hash >> 58) as usize % STRIPES]
     }
 
-    /// Joins the key's flight, or begins one. `key` is made owned only to begin one.
-    pub(crate) fn join_or_begin<Q>(self: &Arc<Self>, hash: u64, key: &Q) -> Turn<K, V>
+    /// Joins the key's flight, or begins one; also where there is one that may not be joined, which is then given up. `key` is made owned only to
+    /// begin one.
+    pub(crate) fn join_or_begin<Q>(
+        self: &Arc<Self>,
+        hash: u64,
+        key: &Q,
+        passage: impl Fn(&K) -> Passage,
+        may_join: impl Fn(&Ticket) -> bool,
+    ) -> Turn<K, V>
     where
         K: Borrow<Q>,
         Q: Eq + ToOwned<Owned = K> + ?Sized,
@@ -143,7 +211,7 @@ impl<K, V> Flights<K, V> {
                 if rivals.is_empty() || compared == Some(stripe.changes) {
                     if let Some(flight) = begun {
                         stripe.changes += 1;
-                        stripe.tickets.push(flight.ticket.clone());
+                        stripe.board(&flight.ticket, &self.all_blocked);
                         stripe.flights.insert_unique(hash, flight.clone(), |flight| flight.ticket.hash);
                         drop(stripe);
                         return Turn::Lead(Lead { flights: self.clone(), flight: Some(flight) });
@@ -154,19 +222,24 @@ impl<K, V> Flights<K, V> {
                 rivals
             };
             if let Some(flight) = rivals.into_iter().find(|flight| flight.key.borrow() == key) {
-                return Turn::Follow(flight);
+                if may_join(&flight.ticket) {
+                    return Turn::Follow(flight);
+                }
+                self.give_up(&flight);
+                compared = None;
             }
             begun.get_or_insert_with(|| {
-                let ticket = Arc::new(Ticket::new(hash));
-                Arc::new(Flight { key: key.to_owned(), ticket, outcome: OnceLock::new(), landed: Notify::new() })
+                let key = key.to_owned();
+                let ticket = Arc::new(Ticket::new(passage(&key)));
+                Arc::new(Flight { key, ticket, outcome: OnceLock::new(), landed: Notify::new() })
             });
         }
     }
 
     /// A ticket without a flight, for a read of L2 or an insert.
-    pub(crate) fn ticket(self: &Arc<Self>, hash: u64) -> Boarding<K, V> {
-        let ticket = Arc::new(Ticket::new(hash));
-        self.stripe(hash).lock().tickets.push(ticket.clone());
+    pub(crate) fn ticket(self: &Arc<Self>, passage: Passage) -> Boarding<K, V> {
+        let ticket = Arc::new(Ticket::new(passage));
+        self.stripe(passage.hash).lock().board(&ticket, &self.all_blocked);
         Boarding { flights: self.clone(), ticket }
     }
 
@@ -195,6 +268,35 @@ impl<K, V> Flights<K, V> {
     pub(crate) fn give_up(&self, flight: &Arc<Flight<K, V>>) {
         flight.ticket.poison();
         self.take_off_table(flight);
+    }
+
+    /// Bars the tickets of a key from now on, until [`unblock`](Self::unblock) was called as often as this. Those that are out are to be poisoned then.
+    pub(crate) fn block(&self, hash: u64) {
+        self.stripe(hash).lock().blocked.push(hash);
+    }
+
+    pub(crate) fn unblock(&self, hash: u64) {
+        let mut stripe = self.stripe(hash).lock();
+        if let Some(at) = stripe.blocked.iter().position(|blocked| *blocked == hash) {
+            stripe.blocked.swap_remove(at);
+        }
+    }
+
+    /// Bars every ticket from now on, or no longer those of keys that are not blocked themselves.
+    pub(crate) fn block_all(&self, blocked: bool) {
+        self.all_blocked.store(blocked, Ordering::SeqCst);
+    }
+
+    /// Lets nobody keep in L1 what is on its way to a partition's keys, and takes their flights out of the table.
+    pub(crate) fn poison_partition(&self, partition: Partition) {
+        for stripe in &self.stripes {
+            let mut stripe = stripe.lock();
+            let suspects = stripe.tickets.iter().filter(|ticket| ticket.partition == partition);
+            suspects.for_each(|ticket| ticket.suspect.store(true, Ordering::SeqCst));
+            let gone: Vec<_> = stripe.flights.extract_if(|flight| flight.ticket.partition == partition).collect();
+            drop(stripe);
+            drop(gone);
+        }
     }
 
     /// Poisons everything.
@@ -239,6 +341,15 @@ pub(crate) struct Boarding<K, V> {
 impl<K, V> Boarding<K, V> {
     pub(crate) fn is_live(&self) -> bool {
         self.ticket.is_live()
+    }
+
+    pub(crate) fn is_barred(&self) -> bool {
+        self.ticket.is_barred()
+    }
+
+    /// Whether what is stored in L2 now might be older than an invalidation.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.ticket.is_overtaken()
     }
 }
 
@@ -292,8 +403,13 @@ mod tests {
         Answer { value, tier: Tier::Origin, created: Moment::default(), freshness: Freshness::Fresh }
     }
 
+    /// Of a key whose partition is told by its hash.
+    fn passage(hash: u64) -> Passage {
+        Passage { hash, partition: Partition::from_index(hash as u8), now: Moment::default() }
+    }
+
     fn lead(flights: &Arc<Flights<String, u32>>, hash: u64, key: &str) -> Option<Lead<String, u32>> {
-        match flights.join_or_begin(hash, key) {
+        match flights.join_or_begin(hash, key, |_| passage(hash), |_| true) {
             Turn::Lead(lead) => Some(lead),
             Turn::Follow(_) => None,
         }
@@ -303,7 +419,7 @@ mod tests {
     async fn a_follower_gets_the_leaders_outcome_however_late_it_waits() {
         let flights = Arc::new(Flights::new());
         let first = lead(&flights, 1, "a").unwrap();
-        let Turn::Follow(follower) = flights.join_or_begin(1, "a") else { panic!("a second leader") };
+        let Turn::Follow(follower) = flights.join_or_begin(1, "a", |_| passage(1), |_| true) else { panic!("a second leader") };
         first.land(Ok(answer(7)));
         assert_eq!(follower.wait().await.unwrap().value, 7);
         assert!(lead(&flights, 1, "a").is_some(), "the key is free again");
@@ -325,7 +441,7 @@ mod tests {
     async fn a_dropped_leader_frees_the_key_and_tells_its_followers() {
         let flights = Arc::new(Flights::new());
         let first = lead(&flights, 1, "a").unwrap();
-        let Turn::Follow(follower) = flights.join_or_begin(1, "a") else { panic!("a second leader") };
+        let Turn::Follow(follower) = flights.join_or_begin(1, "a", |_| passage(1), |_| true) else { panic!("a second leader") };
         drop(first);
         assert_eq!(follower.wait().await.unwrap_err().kind(), ErrorKind::Cancelled);
         assert!(lead(&flights, 1, "a").is_some());
@@ -335,8 +451,8 @@ mod tests {
     fn a_poisoned_flight_is_joined_by_nobody_and_ends_without_touching_its_successor() {
         let flights = Arc::new(Flights::new());
         let first = lead(&flights, 1, "a").unwrap();
-        let read = flights.ticket(1);
-        let other = flights.ticket(2);
+        let read = flights.ticket(passage(1));
+        let other = flights.ticket(passage(2));
         flights.poison(1);
         assert!(!first.flight().ticket.is_live() && !read.is_live() && other.is_live());
         let second = lead(&flights, 1, "a").expect("a new flight after the poison");
@@ -345,5 +461,44 @@ mod tests {
         assert!(second.flight().ticket.is_live());
         flights.poison_all();
         assert!(!second.flight().ticket.is_live() && !other.is_live());
+    }
+
+    #[test]
+    fn a_flight_that_may_not_be_joined_gives_way_to_another() {
+        let flights = Arc::new(Flights::new());
+        let first = lead(&flights, 1, "a").unwrap();
+        let Turn::Lead(second) = flights.join_or_begin(1, "a", |_| passage(1), |_| false) else { panic!("it was joined") };
+        assert!(!first.flight().ticket.is_live() && second.flight().ticket.is_live());
+        assert!(lead(&flights, 1, "a").is_none(), "the second is the key's");
+        drop((first, second));
+        assert_eq!(flights.tickets_out(), 0);
+    }
+
+    #[test]
+    fn a_blocked_key_is_loaded_once_and_kept_by_nobody() {
+        let flights = Arc::new(Flights::new());
+        flights.block(1);
+        flights.block(1);
+        flights.unblock(1);
+        let barred = lead(&flights, 1, "a").unwrap();
+        assert!(barred.flight().ticket.is_barred() && !barred.flight().ticket.is_live());
+        assert!(lead(&flights, 1, "a").is_none(), "others wait for it");
+        assert!(flights.ticket(passage(1)).is_barred() && flights.ticket(passage(2)).is_live());
+        flights.unblock(1);
+        assert!(barred.flight().ticket.is_barred(), "what was barred stays so");
+        assert!(flights.ticket(passage(1)).is_live());
+        flights.block_all(true);
+        assert!(flights.ticket(passage(2)).is_barred());
+    }
+
+    #[test]
+    fn suspicion_poisons_the_flights_of_its_partition_and_no_others() {
+        let flights = Arc::new(Flights::new());
+        let boarding = flights.ticket(passage(1));
+        let (first, second) = (lead(&flights, 1, "a").unwrap(), lead(&flights, 2, "b").unwrap());
+        flights.poison_partition(Partition::from_index(1));
+        assert!(!first.flight().ticket.is_live() && second.flight().ticket.is_live());
+        assert!(lead(&flights, 1, "a").is_some() && lead(&flights, 2, "b").is_none());
+        assert!(!boarding.is_live() && !boarding.is_overtaken(), "L2 may have it");
     }
 }

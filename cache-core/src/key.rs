@@ -18,7 +18,7 @@ const LONGEST_PLAIN_KEY: usize = 200;
 /// type of your own is three lines:
 ///
 /// ```
-/// use cache_core::{Key, KeyParts};
+/// use cache_core::{Key, KeyParts, PartsOfKey};
 ///
 /// #[derive(Clone, PartialEq, Eq, Hash)]
 /// struct ProductId(u64);
@@ -27,6 +27,10 @@ const LONGEST_PLAIN_KEY: usize = 200;
 ///     fn write(&self, parts: &mut KeyParts) {
 ///         self.0.write(parts);
 ///     }
+///
+///     fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+///         u64::read(parts).map(Self)
+///     }
 /// }
 /// ```
 ///
@@ -34,6 +38,74 @@ const LONGEST_PLAIN_KEY: usize = 200;
 pub trait Key {
     /// Writes this key's parts.
     fn write(&self, parts: &mut KeyParts);
+
+    /// Reads a key from what [`write`](Self::write) wrote: an invalidation by another node names the key so. `None` if these parts are no key of this
+    /// type: a newer program's, or hostile.
+    ///
+    /// A type may leave it out. Each invalidation by another node then has this one ask L2 again for whatever L1 has of a 256th of all keys: as right,
+    /// and slower where there are many.
+    fn read(parts: &mut PartsOfKey<'_>) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        let _ = parts;
+        None
+    }
+}
+
+/// What a [`Key`] is read from: its parts, one after the other.
+#[derive(Debug)]
+pub struct PartsOfKey<'a> {
+    /// The one part that there is, or a list as [`KeyParts`] writes it, without its beginning.
+    rest: Parts<'a>,
+}
+
+#[derive(Debug)]
+enum Parts<'a> {
+    Single(Option<&'a [u8]>),
+    List(&'a [u8]),
+}
+
+impl<'a> PartsOfKey<'a> {
+    fn of(encoded: &'a [u8]) -> Self {
+        let rest = match encoded.strip_prefix(&[LIST]) {
+            Some(list) => Parts::List(list),
+            None => Parts::Single(Some(encoded)),
+        };
+        Self { rest }
+    }
+
+    /// The next part; `None` if there is none.
+    pub fn next_part(&mut self) -> Option<&'a [u8]> {
+        match &mut self.rest {
+            Parts::Single(part) => part.take(),
+            Parts::List(list) => {
+                let colon = list.iter().position(|byte| *byte == b':')?;
+                let length: usize = std::str::from_utf8(&list[..colon]).ok()?.parse().ok()?;
+                let part = list.get(colon + 1..)?.get(..length)?;
+                *list = &list[colon + 1 + length..];
+                Some(part)
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        matches!(self.rest, Parts::Single(None) | Parts::List([]))
+    }
+
+    fn text(&mut self) -> Option<&'a str> {
+        std::str::from_utf8(self.next_part()?).ok()
+    }
+}
+
+/// The key of these encoded bytes, if they are one of this type: what it would be written as.
+pub(crate) fn read_key<K: Key>(encoded: &[u8]) -> Option<K> {
+    let mut parts = PartsOfKey::of(encoded);
+    let key = K::read(&mut parts).filter(|_| parts.is_empty())?;
+    let mut written = KeyParts::new();
+    key.write(&mut written);
+    // Another way to write the same key (`007`) would be another key's record.
+    (written.encode() == encoded).then_some(key)
 }
 
 /// Where a [`Key`] writes its parts.
@@ -73,6 +145,10 @@ macro_rules! integer_keys {
             fn write(&self, parts: &mut KeyParts) {
                 parts.push(self.to_string().as_bytes());
             }
+
+            fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+                parts.text()?.parse().ok()
+            }
         }
     )*};
 }
@@ -88,6 +164,10 @@ impl Key for String {
     fn write(&self, parts: &mut KeyParts) {
         parts.push(self.as_bytes());
     }
+
+    fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+        parts.text().map(Self::from)
+    }
 }
 
 impl Key for [u8] {
@@ -100,11 +180,19 @@ impl Key for Vec<u8> {
     fn write(&self, parts: &mut KeyParts) {
         parts.push(self);
     }
+
+    fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+        parts.next_part().map(Self::from)
+    }
 }
 
 impl<const N: usize> Key for [u8; N] {
     fn write(&self, parts: &mut KeyParts) {
         parts.push(self);
+    }
+
+    fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+        parts.next_part()?.try_into().ok()
     }
 }
 
@@ -114,17 +202,40 @@ impl<T: Key + ?Sized> Key for &T {
     }
 }
 
-impl<T: Key + ?Sized> Key for Arc<T> {
-    fn write(&self, parts: &mut KeyParts) {
-        (**self).write(parts);
-    }
-}
+macro_rules! pointer_keys {
+    ($($pointer:ident)*) => {$(
+        impl<T: Key> Key for $pointer<T> {
+            fn write(&self, parts: &mut KeyParts) {
+                (**self).write(parts);
+            }
 
-impl<T: Key + ?Sized> Key for Box<T> {
-    fn write(&self, parts: &mut KeyParts) {
-        (**self).write(parts);
-    }
+            fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+                T::read(parts).map(Self::new)
+            }
+        }
+
+        impl Key for $pointer<str> {
+            fn write(&self, parts: &mut KeyParts) {
+                (**self).write(parts);
+            }
+
+            fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+                parts.text().map(Self::from)
+            }
+        }
+
+        impl Key for $pointer<[u8]> {
+            fn write(&self, parts: &mut KeyParts) {
+                (**self).write(parts);
+            }
+
+            fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+                parts.next_part().map(Self::from)
+            }
+        }
+    )*};
 }
+pointer_keys!(Arc Box);
 
 macro_rules! tuple_keys {
     ($($name:ident)+) => {
@@ -133,6 +244,10 @@ macro_rules! tuple_keys {
             fn write(&self, parts: &mut KeyParts) {
                 let ($($name,)+) = self;
                 $($name.write(parts);)+
+            }
+
+            fn read(parts: &mut PartsOfKey<'_>) -> Option<Self> {
+                Some(($($name::read(parts)?,)+))
             }
         }
     };
@@ -167,12 +282,29 @@ pub struct RemoteKey {
     bytes: Bytes,
     echo: Echo,
     partition: Partition,
+    encoded: Encoded,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Encoded {
+    /// The rest of the Redis key, from here on.
+    From(usize),
+    /// The Redis key has its digest only.
+    Long(Bytes),
 }
 
 impl RemoteKey {
     /// The bytes to send as the Redis key: `prefix{tag}:namespace:key`.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// The key as its [`Key::write`] wrote it.
+    pub fn encoded(&self) -> &[u8] {
+        match &self.encoded {
+            Encoded::From(start) => &self.bytes[*start..],
+            Encoded::Long(encoded) => encoded,
+        }
     }
 
     /// What its record must echo.
@@ -242,6 +374,13 @@ impl Namespace {
         self.encode(|parts| key.write(parts))
     }
 
+    /// The partition of a key, without the rest of what [`encode`](Self::encode) makes of it.
+    pub(crate) fn partition(write: impl FnOnce(&mut KeyParts)) -> Partition {
+        let mut parts = KeyParts::new();
+        write(&mut parts);
+        Partition::of(&parts.encode())
+    }
+
     pub(crate) fn encode(&self, write: impl FnOnce(&mut KeyParts)) -> RemoteKey {
         let mut parts = KeyParts::new();
         write(&mut parts);
@@ -260,16 +399,19 @@ impl Namespace {
         bytes.extend_from_slice(tag.as_bytes());
         bytes.extend_from_slice(b"}:");
         bytes.extend_from_slice(self.name.as_bytes());
-        if encoded.len() <= LONGEST_PLAIN_KEY {
+        let encoded = if encoded.len() <= LONGEST_PLAIN_KEY {
             bytes.push(b':');
+            let start = bytes.len();
             bytes.extend_from_slice(&encoded);
+            Encoded::From(start)
         } else {
             bytes.push(b'#');
             bytes.extend_from_slice(digest.to_hex().as_bytes());
-        }
+            Encoded::Long(encoded.into())
+        };
         let mut echo = [0; 16];
         echo.copy_from_slice(&digest.as_bytes()[..16]);
-        RemoteKey { bytes: bytes.into(), echo: Echo(echo), partition }
+        RemoteKey { bytes: bytes.into(), echo: Echo(echo), partition, encoded }
     }
 }
 
@@ -337,7 +479,38 @@ mod tests {
         assert!(!text.contains("secret"), "{text}");
     }
 
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        fn goes_round<K: Key + PartialEq + std::fmt::Debug>(key: K) {
+            assert_eq!(read_key(&encoded(&key)), Some(key));
+        }
+        goes_round(-7_i64);
+        goes_round('ß');
+        goes_round(Arc::<str>::from("(a"));
+        goes_round(Box::new([0_u8, 255]));
+        goes_round((1_u8, String::from("("), vec![b':'], true));
+        goes_round((String::new(),));
+    }
+
+    #[test]
+    fn h1_bytes_that_no_key_is_written_as_are_no_key() {
+        assert_eq!(read_key::<u64>(b"007"), None);
+        assert_eq!(read_key::<u64>(b"+7"), None);
+        assert_eq!(read_key::<u64>(b"(1:7"), None, "a list of one is written without the list");
+        assert_eq!(read_key::<(u64, u64)>(b"(1:71:8junk"), None);
+        assert_eq!(read_key::<(u64, u64)>(b"(1:7"), None);
+        assert_eq!(read_key::<(u64, u64)>(b"(18446744073709551615:71:8"), None);
+        assert_eq!(read_key::<String>(b"\xff"), None);
+    }
+
     proptest! {
+        #[test]
+        fn h1_any_bytes_are_read_or_refused(bytes in any::<Vec<u8>>(), key in any::<(Vec<u8>, String, u64)>()) {
+            let _ = read_key::<(String, u64)>(&bytes);
+            prop_assert_eq!(read_key(&encoded(&key)), Some(key.clone()));
+            prop_assert_eq!(read_key(&encoded(&key.0)), Some(key.0));
+        }
+
         #[test]
         fn h1_encoding_is_injective(a in any::<(Vec<u8>, Vec<u8>)>(), b in any::<(Vec<u8>, Vec<u8>)>()) {
             prop_assert_eq!(a == b, encoded(&a) == encoded(&b));

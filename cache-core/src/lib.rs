@@ -10,6 +10,7 @@ mod backoff;
 mod cache;
 mod clock;
 mod codec;
+mod coherence;
 mod counters;
 mod embedded;
 mod error;
@@ -18,6 +19,8 @@ mod key;
 pub mod layers;
 mod local;
 mod machine;
+pub mod marks;
+mod mutant;
 mod partition;
 mod payload;
 pub mod record;
@@ -29,6 +32,7 @@ mod tasks;
 pub mod testing;
 mod token;
 mod ttl;
+mod written;
 
 pub use answer::{Cached, Freshness, Tier, Why};
 pub use cache::{Cache, DynCache, SharedCache};
@@ -40,9 +44,12 @@ pub use codec::Json;
 #[cfg(feature = "postcard")]
 pub use codec::Postcard;
 pub use codec::{Codec, MessagePack};
+pub use coherence::{Deployments, Ear, Listening, Meta, Notice};
 pub use embedded::EmbeddedTier;
+#[cfg(any(test, feature = "testing"))]
+pub use embedded::Replicated;
 pub use error::{BoxError, Error, ErrorKind, Result};
-pub use key::{Echo, Key, KeyParts, Namespace, RemoteKey};
+pub use key::{Echo, Key, KeyParts, Namespace, PartsOfKey, RemoteKey};
 pub use local::{Local, LocalTier, NoLocal, Stamp, Terms};
 pub use machine::{Command, Reply, Slot, step};
 pub use partition::{PARTITIONS, Partition};
@@ -51,9 +58,11 @@ pub use payload::Compression;
 #[cfg(feature = "encryption")]
 pub use payload::Keyring;
 pub use remote::{
-    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source,
+    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt,
+    RemoteTier, Source, Told, Unmark,
 };
-pub use stack::{Builder, Closed, Loader, Storable, TieredCache, WarmUp, Warmed};
-pub use stats::{Recent, Stats, TierStats};
+pub use stack::{Builder, Closed, Coherence, Loader, Storable, TieredCache, WarmUp, Warmed};
+pub use stats::{CoherenceStats, Recent, Stats, TierStats};
 pub use token::Token;
 pub use ttl::Ttl;
+pub use written::WriteToken;

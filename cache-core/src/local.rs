@@ -68,6 +68,8 @@ pub struct Local<T> {
     pub value: T,
     /// Its life.
     pub stamp: Stamp,
+    /// The partition of its key, as it was given.
+    pub partition: Partition,
     /// Whether its partition was [suspected](LocalTier::suspect) after it was stored.
     pub suspect: bool,
 }
@@ -76,7 +78,8 @@ impl<V: Clone> Local<&V> {
     /// The same, taken out by a clone of the value.
     #[inline]
     pub fn cloned(self) -> Local<V> {
-        Local { value: self.value.clone(), stamp: self.stamp, suspect: self.suspect }
+        let Self { value, stamp, partition, suspect } = self;
+        Local { value: value.clone(), stamp, partition, suspect }
     }
 }
 

@@ -4,8 +4,10 @@
 //! ([`crate::testing::remote_suite`]).
 
 use crate::key::Echo;
+use crate::marks::{step_mark, step_unmark};
+use crate::mutant::{Mutant, is};
 use crate::record::{Body, Record, State, millis};
-use crate::remote::{Acquire, Acquired, Claim, Fill, Filled, Invalidated, Put, PutOutcome};
+use crate::remote::{Acquire, Acquired, Claim, Fill, Filled, Invalidated, Mark, Marked, Put, PutOutcome, Unmark};
 use crate::token::Token;
 use std::time::Duration;
 
@@ -50,6 +52,10 @@ pub enum Command<'a> {
     },
     /// [`RemoteTier::put`](crate::RemoteTier::put).
     Put(&'a Put, Duration),
+    /// [`RemoteTier::mark`](crate::RemoteTier::mark) with the key's echo.
+    Mark(&'a Mark, Echo),
+    /// [`RemoteTier::unmark`](crate::RemoteTier::unmark) with the key's echo.
+    Unmark(&'a Unmark, Echo),
 }
 
 /// The answer to a [`Command`].
@@ -65,6 +71,10 @@ pub enum Reply {
     Invalidate(Invalidated),
     /// To a put.
     Put(PutOutcome),
+    /// To a mark.
+    Mark(Marked),
+    /// To an unmark.
+    Unmark(Invalidated),
 }
 
 /// One step of the machine. `now` is the store's time in ms.
@@ -79,7 +89,7 @@ pub fn step(slot: Slot, command: &Command<'_>, now: u64) -> (Slot, Reply) {
             (slot, Reply::Acquire(reply))
         }
         Command::Fill(fill) => {
-            let (slot, reply) = step_fill(slot, fill, now);
+            let (slot, reply) = step_fill(slot, fill);
             (slot, Reply::Fill(reply))
         }
         Command::Release(token) => {
@@ -93,6 +103,14 @@ pub fn step(slot: Slot, command: &Command<'_>, now: u64) -> (Slot, Reply) {
         Command::Put(put, retain) => {
             let (slot, reply) = step_put(slot, put, *retain, now);
             (slot, Reply::Put(reply))
+        }
+        Command::Mark(mark, echo) => {
+            let (slot, reply) = step_mark(slot, mark, *echo, now);
+            (slot, Reply::Mark(reply))
+        }
+        Command::Unmark(unmark, echo) => {
+            let (slot, reply) = step_unmark(slot, unmark, *echo, now);
+            (slot, Reply::Unmark(reply))
         }
     }
 }
@@ -109,7 +127,7 @@ fn step_acquire(slot: Slot, acquire: &Acquire, echo: Echo, now: u64) -> (Slot, A
             body: Body::empty(acquire.schema, acquire.generation, echo),
         };
         let stay = millis(acquire.retain).max(millis(acquire.lease)).max(1);
-        (Slot::Held { record, expires: expires.max(now + stay) }, Acquired::Granted { floor })
+        (Slot::Held { record, expires: expires.max(now + stay) }, Acquired::Granted { floor, at: now })
     };
     let (record, expires) = match slot {
         Slot::Absent => return lease(0, 0),
@@ -144,20 +162,22 @@ fn step_acquire(slot: Slot, acquire: &Acquire, echo: Echo, now: u64) -> (Slot, A
     let floor = record.version;
     let deadline = now + millis(acquire.lease);
     let record = Record { state: State::Refresh, token: acquire.token, deadline, ..record };
-    (Slot::Held { record, expires }, Acquired::Granted { floor })
+    (Slot::Held { record, expires }, Acquired::Granted { floor, at: now })
 }
 
-fn step_fill(slot: Slot, fill: &Fill, now: u64) -> (Slot, Filled) {
+fn step_fill(slot: Slot, fill: &Fill) -> (Slot, Filled) {
     let Slot::Held { record, expires } = slot else { return (slot, Filled::LeaseLost) };
-    if !matches!(record.state, State::Lease | State::Refresh) || record.token != fill.token {
+    let leased = matches!(record.state, State::Lease | State::Refresh) && record.token == fill.token;
+    if !leased && !is(Mutant::FillWithoutLease) {
         return (Slot::Held { record, expires }, Filled::LeaseLost);
     }
-    if fill.version < record.version {
+    if fill.version < record.version && !is(Mutant::NoFloor) {
         return (Slot::Held { record, expires }, Filled::TooOld);
     }
     // A floor is remembered for as long as the record it came from would have stayed.
-    let retain = if record.version > 0 { expires.saturating_sub(now) } else { 0 };
-    (value(fill.token, fill.version, fill.age, &fill.body, retain, now), Filled::Stored)
+    let retained = if record.version > 0 { expires } else { 0 };
+    let Fill { token, version, created, ref body } = *fill;
+    (value(token, version, created, body, retained), Filled::Stored)
 }
 
 fn step_release(slot: Slot, token: Token) -> (Slot, bool) {
@@ -181,7 +201,7 @@ fn step_release(slot: Slot, token: Token) -> (Slot, bool) {
     }
 }
 
-fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration, echo: Echo, now: u64) -> (Slot, Invalidated) {
+pub(crate) fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration, echo: Echo, now: u64) -> (Slot, Invalidated) {
     let stay = now + millis(retain).max(1);
     let known = version.unwrap_or(0);
     let tombstone = |floor: u64, body: Body, expires: u64| {
@@ -197,7 +217,7 @@ fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration, echo: Ech
             if record.state.has_value() && version.is_some_and(|version| record.version >= version) {
                 return (Slot::Held { record, expires }, Invalidated::Current);
             }
-            let floor = known.max(record.version);
+            let floor = if is(Mutant::FloorOverwritten) { known } else { known.max(record.version) };
             if record.state == State::Marked && record.deadline > now {
                 let record = Record { version: floor, ..record };
                 return (Slot::Held { record, expires: expires.max(stay) }, Invalidated::Tombstoned);
@@ -224,7 +244,8 @@ fn step_put(slot: Slot, put: &Put, retain: Duration, now: u64) -> (Slot, PutOutc
             if put.version <= record.version {
                 return (slot, PutOutcome::NotNewer);
             }
-            return (value(put.token, put.version, put.age, &put.body, millis(retain), now), PutOutcome::Stored);
+            let created = now.saturating_sub(millis(put.age));
+            return (value(put.token, put.version, created, &put.body, now + millis(retain).max(1)), PutOutcome::Stored);
         }
         _ => {}
     }
@@ -232,11 +253,10 @@ fn step_put(slot: Slot, put: &Put, retain: Duration, now: u64) -> (Slot, PutOutc
     (slot, PutOutcome::Tombstoned)
 }
 
-fn value(token: Token, version: u64, age: Duration, body: &Body, retain: u64, now: u64) -> Slot {
-    let created = now.saturating_sub(millis(age));
+fn value(token: Token, version: u64, created: u64, body: &Body, retained: u64) -> Slot {
     let record = Record { state: State::Value, version, token, deadline: 0, created, marks: 0, body: body.clone() };
     // `last` counts from creation; a load slower than that leaves a value which is at once past everything.
-    let expires = (created + millis(body.life.last)).max(now + retain.max(1));
+    let expires = created.saturating_add(millis(body.life.last)).max(retained);
     Slot::Held { record, expires }
 }
 
@@ -273,7 +293,7 @@ mod tests {
         }
 
         fn fill(&mut self, n: u8, version: u64, now: u64) -> Filled {
-            match self.step(&Command::Fill(&Fill { token: token(n), version, age: Duration::ZERO, body: body() }), now) {
+            match self.step(&Command::Fill(&Fill { token: token(n), version, created: now, body: body() }), now) {
                 Reply::Fill(reply) => reply,
                 reply => panic!("{reply:?}"),
             }
@@ -317,17 +337,17 @@ mod tests {
         }
     }
 
-    fn granted(floor: u64) -> Acquired {
-        Acquired::Granted { floor }
+    fn granted(floor: u64, at: u64) -> Acquired {
+        Acquired::Granted { floor, at }
     }
 
     #[test]
     fn a_fill_needs_the_token_that_its_own_load_wrote() {
         let mut key = Key(Slot::Absent);
-        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(0));
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(0, NOW));
         assert_eq!(key.acquire(2, Claim::Vacant, NOW), Acquired::Busy(Duration::from_secs(2)));
         // The first load is slow, its lease ends, a second takes over: the first's value comes too late.
-        assert_eq!(key.acquire(2, Claim::Vacant, NOW + 2_000), granted(0));
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW + 2_000), granted(0, NOW + 2_000));
         assert_eq!(key.fill(1, 0, NOW + 2_001), Filled::LeaseLost);
         assert_eq!(key.fill(2, 0, NOW + 2_002), Filled::Stored);
         assert_eq!(key.fill(2, 0, NOW + 2_003), Filled::LeaseLost, "a lease is used once");
@@ -357,7 +377,7 @@ mod tests {
         key.invalidate(Some(2), NOW);
         key.acquire(1, Claim::Vacant, NOW);
         key.invalidate(Some(1), NOW);
-        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(2));
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(2, NOW));
         assert_eq!(key.fill(2, 1, NOW), Filled::TooOld);
         assert_eq!(key.fill(2, 2, NOW), Filled::Stored);
     }
@@ -369,10 +389,10 @@ mod tests {
         key.acquire(1, Claim::Vacant, NOW);
         assert!(key.release(1, NOW));
         assert_eq!(key.state(), Some(State::Tombstone));
-        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(7));
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(7, NOW));
         let short = Body { life: Life { soft: Duration::ZERO, hard: Duration::ZERO, last: Duration::ZERO }, ..body() };
-        key.step(&Command::Fill(&Fill { token: token(2), version: 7, age: Duration::ZERO, body: short }), NOW);
-        assert_eq!(key.acquire(3, Claim::Vacant, NOW + 50_000), granted(7));
+        key.step(&Command::Fill(&Fill { token: token(2), version: 7, created: NOW, body: short }), NOW);
+        assert_eq!(key.acquire(3, Claim::Vacant, NOW + 50_000), granted(7, NOW + 50_000));
     }
 
     #[test]
@@ -399,11 +419,11 @@ mod tests {
     fn a_put_creates_no_value_where_there_is_none() {
         let mut key = Key(Slot::Absent);
         assert_eq!(key.put(5, NOW), PutOutcome::Tombstoned);
-        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(5), "its version is a floor");
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(5, NOW), "its version is a floor");
         assert_eq!(key.put(6, NOW), PutOutcome::Tombstoned);
         assert_eq!(key.fill(1, 9, NOW), Filled::LeaseLost, "and a load that began before it is refused");
         assert_eq!(key.put(4, NOW), PutOutcome::Tombstoned);
-        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(6), "the highest is");
+        assert_eq!(key.acquire(2, Claim::Vacant, NOW), granted(6, NOW), "the highest is");
     }
 
     #[test]
@@ -414,12 +434,12 @@ mod tests {
         let (soft, hard) = (NOW + 60_000, NOW + 120_000);
         assert_eq!(key.acquire(2, Claim::Stale, soft - 1), Acquired::Hit);
         assert_eq!(key.acquire(2, Claim::Vacant, soft), Acquired::Hit, "stale is served, unless a refresh is asked for");
-        assert_eq!(key.acquire(2, Claim::Stale, soft), granted(0));
+        assert_eq!(key.acquire(2, Claim::Stale, soft), granted(0, soft));
         assert_eq!(key.state(), Some(State::Refresh));
         assert_eq!(key.acquire(3, Claim::Stale, soft), Acquired::Busy(Duration::from_secs(2)));
         assert!(key.release(2, soft));
         assert_eq!(key.state(), Some(State::Value));
-        assert_eq!(key.acquire(4, Claim::Vacant, hard), granted(0), "past hard, anybody may load");
+        assert_eq!(key.acquire(4, Claim::Vacant, hard), granted(0, hard), "past hard, anybody may load");
         assert_eq!(key.state(), Some(State::Refresh), "and the value stays as the last resort");
         assert_eq!(key.fill(4, 0, hard), Filled::Stored);
     }
@@ -428,14 +448,14 @@ mod tests {
     fn force_takes_values_and_leases_and_stops_at_announced_writes() {
         let mut key = Key(Slot::Absent);
         key.acquire(1, Claim::Vacant, NOW);
-        assert_eq!(key.acquire(2, Claim::Force, NOW), granted(0));
+        assert_eq!(key.acquire(2, Claim::Force, NOW), granted(0, NOW));
         key.fill(2, 0, NOW);
-        assert_eq!(key.acquire(3, Claim::Force, NOW), granted(0));
+        assert_eq!(key.acquire(3, Claim::Force, NOW), granted(0, NOW));
         let Slot::Held { record, expires } = key.0 else { panic!("a lease") };
         let mut key = Key(Slot::Held { record: Record { state: State::Marked, deadline: NOW + 9, ..record }, expires });
         assert_eq!(key.acquire(4, Claim::Force, NOW), Acquired::Busy(Duration::from_millis(9)));
         assert_eq!(key.put(8, NOW), PutOutcome::Marked);
-        assert_eq!(key.acquire(4, Claim::Force, NOW + 9), granted(8));
+        assert_eq!(key.acquire(4, Claim::Force, NOW + 9), granted(8, NOW + 9));
     }
 
     #[test]
@@ -456,14 +476,14 @@ mod tests {
         assert_eq!(key.put(4, NOW), PutOutcome::NotNewer);
         assert_eq!(Key(Slot::Newer { version: 4 }).put(5, NOW), PutOutcome::Tombstoned);
         assert_eq!(key.invalidate(Some(3), NOW), Invalidated::Tombstoned);
-        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(4), "its version is a floor");
+        assert_eq!(key.acquire(1, Claim::Vacant, NOW), granted(4, NOW), "its version is a floor");
     }
 
     #[test]
     fn the_start_of_a_load_stamps_its_value() {
         let mut key = Key(Slot::Absent);
         key.acquire(1, Claim::Vacant, NOW);
-        let fill = Fill { token: token(1), version: 0, age: Duration::from_secs(3), body: body() };
+        let fill = Fill { token: token(1), version: 0, created: NOW - 3_000, body: body() };
         key.step(&Command::Fill(&fill), NOW);
         let Slot::Held { record, expires } = key.0 else { panic!("a value") };
         assert_eq!((record.created, expires), (NOW - 3_000, NOW - 3_000 + 600_000));

@@ -14,7 +14,7 @@
 //! | 50 | 6 | soft life, ms after created | client |
 //! | 56 | 6 | hard life, ms after created | client |
 //! | 62 | 6 | last life, ms after created | client |
-//! | 68 | 2 | write marks (`Q`) | script |
+//! | 68 | 2 | write marks (`Q`), how many there are | script |
 //! | 70 | 1 | flags: 1 compressed, 2 negative (reserved), 4 encrypted | client |
 //! | 71 | 1 | codec | client |
 //! | 72 | 16 | key echo | client |
@@ -35,6 +35,13 @@
 //! | | 28 | … | encrypted bytes, XChaCha20-Poly1305 |
 //! | | last 16 | 16 | tag, over them and: `cachestack payload 1`, the client's bytes from 42 to 87 (marks 0), version, whole key |
 //!
+//! The payload of a `Q` is its write marks, none of which has a CRC, one behind the other. The head's deadline is the latest of theirs.
+//!
+//! | offset in a mark | bytes | field |
+//! |---:|---:|---|
+//! | 0 | 16 | token of the write |
+//! | 16 | 6 | when it ends, Redis time in ms |
+//!
 //! All numbers are big-endian. The first 42 bytes, the *head*, are what scripts read and write, and stay where they are in
 //! every later format: a later format changes the low half of the first byte and anything behind the head.
 
@@ -52,7 +59,7 @@ pub const HEAD_LEN: usize = 42;
 /// Length of head and body; the payload begins here.
 pub const HEADER_LEN: usize = 92;
 /// Longest time that six bytes of milliseconds hold, about 8,900 years.
-const LONGEST_MS: u64 = (1 << 48) - 1;
+pub(crate) const LONGEST_MS: u64 = (1 << 48) - 1;
 
 /// What a record is at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

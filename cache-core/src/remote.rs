@@ -1,7 +1,9 @@
 //! The L2 trait: bytes, async, fallible, object-safe. Its verbs are the record's state machine.
 
+use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
 use crate::error::Result;
 use crate::key::{Namespace, RemoteKey};
+use crate::partition::Partition;
 use crate::record::Body;
 use crate::token::Token;
 use async_trait::async_trait;
@@ -65,6 +67,8 @@ pub enum Acquired {
     Granted {
         /// The lowest version a fill is taken with.
         floor: u64,
+        /// The tier's time in ms, on the clock that stamps its records. The load begins after it.
+        at: u64,
     },
     /// A value is there: read it.
     Hit,
@@ -83,8 +87,9 @@ pub struct Fill {
     pub token: Token,
     /// The value's version; 0 in an unversioned namespace.
     pub version: u64,
-    /// How long ago the load began: the *start* of a load stamps its value.
-    pub age: Duration,
+    /// When the load began, or before, in ms of the tier's time: when the lease was [granted](Acquired::Granted), less the age that what
+    /// was loaded had by then. The *start* of a load stamps its value, which cannot pass for younger than it is.
+    pub created: u64,
     /// The value.
     pub body: Body,
 }
@@ -149,6 +154,66 @@ pub enum PutOutcome {
     Foreign,
 }
 
+/// MARK: announces a write before it is committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The write's token, never used before. A repeat with the same token renews the mark.
+    pub token: Token,
+    /// How long it stands unless it is ended.
+    pub life: Duration,
+    /// How long its record stays at least: a tombstone's life.
+    pub retain: Duration,
+}
+
+/// What a mark achieved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Marked {
+    /// The key has no value and takes none until the mark ends.
+    Announced,
+    /// As many writes of the key are announced as there may be: see [`MOST_MARKS`](crate::marks::MOST_MARKS). Nothing was changed.
+    TooMany,
+    /// Something that is not ours is there; it was left as it is.
+    Foreign,
+}
+
+/// UNMARK: ends a mark after the commit, or after it was given up, and invalidates the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unmark {
+    /// The mark's token.
+    pub token: Token,
+    /// The committed version, if it is known and anything was committed.
+    pub version: Option<u64>,
+    /// How long the tombstone stays.
+    pub retain: Duration,
+}
+
+/// What was done to keys, and where in their partitions' sequences other nodes were told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Told<T> {
+    /// What was done.
+    pub outcome: T,
+    /// One for each message that was published: none without a [`Notice`], nor where the store had no memory to tell.
+    pub receipts: Vec<Receipt>,
+}
+
+impl<T> Told<T> {
+    /// Done, and nobody told.
+    pub fn silently(outcome: T) -> Self {
+        Self { outcome, receipts: Vec::new() }
+    }
+}
+
+/// The place of one message in its partition's sequence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// The partition.
+    pub partition: Partition,
+    /// Of which history of its sequences.
+    pub incarnation: u64,
+    /// Its number in that.
+    pub sequence: u64,
+}
+
 /// A second level: a byte store that runs the record's state machine ([`crate::step`]) on each key atomically.
 ///
 /// Every call ends within a time of the tier's own, whatever the network does, and cancelling one harms no other. An error
@@ -176,14 +241,42 @@ pub trait RemoteTier: Send + Sync + 'static {
     async fn release(&self, key: &RemoteKey, token: Token) -> Result<bool>;
 
     /// Invalidates keys; the tombstones stay for `retain`. Outcomes in the keys' order.
-    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>>;
+    ///
+    /// With a notice, whose namespace is that of all keys, each partition's tombstones, its next sequence and the message are one atomic step; or, where
+    /// the store cannot do that, come in this order. Whatever is found, a sequence is taken and other nodes are told: their L1 may be older.
+    async fn invalidate(
+        &self,
+        keys: &[Invalidation],
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<Vec<Invalidated>>>;
 
     /// Replaces an older value by this one; where there is no value, invalidates the key up to this version. The record stays for at least `retain`.
-    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome>;
+    /// With a notice, other nodes are told as of an invalidation.
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>>;
+
+    /// Announces a write: removes the key's value and has it take none, nor lease, until the mark is ended or its life is over. Nobody is told. It may
+    /// be repeated, at any time later: the worst is a key that takes no value for another life.
+    async fn mark(&self, key: &RemoteKey, mark: &Mark) -> Result<Marked>;
+
+    /// Ends a mark, and no other, and invalidates the key whether or not the mark still stands. May be repeated as an invalidation may; with a notice, other
+    /// nodes are told as of one.
+    async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>>;
 
     /// Invalidates every key of a namespace that has a record; loads that began earlier cannot store. Cost grows with the
-    /// number of all keys in the store. Returns how many records were tombstoned.
-    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64>;
+    /// number of all keys in the store. Returns how many records were tombstoned. With a notice, other nodes are told for every partition, after that.
+    async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>>;
+
+    /// How far the partitions' sequences have come, those of the deployment with this prefix, in their order. Begins those that are absent: absence
+    /// is never "unchanged". Only a master answers.
+    async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>>;
+
+    /// Has what is published in the deployment of a prefix come to this ear, until the [`Listening`] is dropped. Says by itself when it begins and
+    /// when it is interrupted, and begins anew. `None` if this tier has no messages.
+    fn listen(&self, prefix: &str, ear: std::sync::Weak<dyn Ear>) -> Option<Listening>;
+
+    /// Where the caches that share this tier find what this process knows of its deployments; `None` if this tier has no messages.
+    fn deployments(&self) -> Option<&Deployments>;
 
     /// Stops what runs in the background. Later calls may fail.
     async fn close(&self);
@@ -216,16 +309,41 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
         (**self).release(key, token).await
     }
 
-    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
-        (**self).invalidate(keys, retain).await
+    async fn invalidate(
+        &self,
+        keys: &[Invalidation],
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<Vec<Invalidated>>> {
+        (**self).invalidate(keys, retain, notice).await
     }
 
-    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
-        (**self).put(key, put, retain).await
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
+        (**self).put(key, put, retain, notice).await
     }
 
-    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
-        (**self).clear(namespace, retain).await
+    async fn mark(&self, key: &RemoteKey, mark: &Mark) -> Result<Marked> {
+        (**self).mark(key, mark).await
+    }
+
+    async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>> {
+        (**self).unmark(key, unmark, notice).await
+    }
+
+    async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
+        (**self).clear(namespace, retain, notice).await
+    }
+
+    async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
+        (**self).poll(prefix, partitions).await
+    }
+
+    fn listen(&self, prefix: &str, ear: std::sync::Weak<dyn Ear>) -> Option<Listening> {
+        (**self).listen(prefix, ear)
+    }
+
+    fn deployments(&self) -> Option<&Deployments> {
+        (**self).deployments()
     }
 
     async fn close(&self) {

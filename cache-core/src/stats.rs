@@ -41,6 +41,8 @@ pub struct Stats {
     pub invalidations: u64,
     /// Invalidations that did not reach L2; each was an error to its caller.
     pub invalidation_errors: u64,
+    /// How L1 stands to other nodes.
+    pub coherence: CoherenceStats,
     /// The hit rate of late.
     pub recent: Recent,
 }
@@ -82,6 +84,42 @@ pub struct Recent {
     pub hits: u64,
     /// Lookups not answered by a tier.
     pub misses: u64,
+}
+
+/// How L1 of this node follows other nodes. But for the first two and `owed`, counts are of all caches that share the store and the prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CoherenceStats {
+    /// Hits of L1 that nobody could verify, because L2 was away: marked [`Unverified`](crate::Freshness::Unverified).
+    pub unverified_hits: u64,
+    /// Keys whose invalidation failed at first, and that L2 was told of later.
+    pub recovered: u64,
+    /// Keys that L2 has to be told of still; `u64::MAX` stands for all. A gauge, it does not subtract.
+    pub owed: u64,
+    /// Partitions, of 256, whose entries have to be asked about before they are served. A gauge, it does not subtract.
+    pub unverified_partitions: u64,
+    /// Messages that other nodes, and this one, have sent.
+    pub messages: u64,
+    /// Partitions that were suspected, because something was missed or not understood.
+    pub suspicions: u64,
+    /// Polls.
+    pub polls: u64,
+    /// Polls that failed, in part or as a whole.
+    pub poll_errors: u64,
+}
+
+impl CoherenceStats {
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            unverified_hits: self.unverified_hits.saturating_sub(earlier.unverified_hits),
+            recovered: self.recovered.saturating_sub(earlier.recovered),
+            messages: self.messages.saturating_sub(earlier.messages),
+            suspicions: self.suspicions.saturating_sub(earlier.suspicions),
+            polls: self.polls.saturating_sub(earlier.polls),
+            poll_errors: self.poll_errors.saturating_sub(earlier.poll_errors),
+            ..*self
+        }
+    }
 }
 
 impl Recent {
@@ -141,6 +179,7 @@ impl Stats {
             writes: self.writes.saturating_sub(earlier.writes),
             invalidations: self.invalidations.saturating_sub(earlier.invalidations),
             invalidation_errors: self.invalidation_errors.saturating_sub(earlier.invalidation_errors),
+            coherence: self.coherence.since(&earlier.coherence),
             recent: self.recent,
         }
     }
@@ -176,6 +215,11 @@ pub(crate) fn snapshot(counters: &Counters, recent: Recent, entries: u64, evicti
         writes: sum(Event::Write),
         invalidations: sum(Event::Invalidation),
         invalidation_errors: sum(Event::InvalidationError),
+        coherence: CoherenceStats {
+            unverified_hits: sum(Event::Unverified),
+            recovered: sum(Event::Recovered),
+            ..CoherenceStats::default()
+        },
         recent,
     }
 }

@@ -1,5 +1,6 @@
 //! The lease token: unique to each load, never reused.
 
+use crate::mutant::{Mutant, is};
 use std::fmt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,7 +27,8 @@ impl Token {
         });
         let mut token = [0; 16];
         token[..10].copy_from_slice(process);
-        token[10..].copy_from_slice(&COUNT.fetch_add(1, Ordering::Relaxed).to_be_bytes()[2..]);
+        let one_more = u64::from(!is(Mutant::TokenPerProcess));
+        token[10..].copy_from_slice(&COUNT.fetch_add(one_more, Ordering::Relaxed).to_be_bytes()[2..]);
         Self(token)
     }
 

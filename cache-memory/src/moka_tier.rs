@@ -263,7 +263,7 @@ where
         entry.touch(now);
         // Ordering: acquire pairs with `suspect`: who has seen that it was called sees that the entry is suspect.
         let suspect = entry.suspicion != self.suspicion(entry.terms.partition).load(Ordering::Acquire);
-        Some(f(Local { value: &entry.value, stamp: entry.terms.stamp, suspect }))
+        Some(f(Local { value: &entry.value, stamp: entry.terms.stamp, partition: entry.terms.partition, suspect }))
     }
 
     fn terms<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Terms>

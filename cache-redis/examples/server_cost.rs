@@ -1,9 +1,13 @@
 //! What each verb costs Redis and the caller: `cargo run --release -p cache-redis --example server_cost`.
 //!
 //! Starts a `redis-server` of its own. Server time is Redis' own account (`INFO commandstats`, microseconds a call).
+//!
+//! What no other work on the machine sways is the server's instructions: run it under Callgrind, once with 100 calls of a kind and once with 400,
+//! and divide the difference by 300 (`valgrind --tool=callgrind redis-server --port PORT --save '' --hz 1`, then the calls, then `SHUTDOWN NOSAVE`;
+//! it prints the sum).
 
 use cache_core::record::{Body, Flags, Life};
-use cache_core::{Acquire, Claim, Fill, Invalidation, Namespace, Put, RemoteKey, RemoteTier, Token};
+use cache_core::{Acquire, Claim, Fill, Invalidation, Namespace, Notice, Partition, Put, RemoteKey, RemoteTier, Token};
 use cache_redis::RedisTier;
 use std::time::{Duration, Instant};
 use test_servers::Redis;
@@ -39,9 +43,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             tier.acquire(key, &acquire(Claim::Vacant)).await?;
         }
         note("acquire", cost(&mut raw, "evalsha").await?);
+        let now = tier.get(&keys[0]).await?.now;
         reset(&mut raw).await?;
         for key in &keys {
-            tier.fill(key, &Fill { token, version: 0, age: Duration::ZERO, body: body(key, size) }).await?;
+            tier.fill(key, &Fill { token, version: 0, created: now, body: body(key, size) }).await?;
         }
         note("fill", cost(&mut raw, "evalsha").await?);
         reset(&mut raw).await?;
@@ -67,30 +72,31 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         note("release", cost(&mut raw, "evalsha").await?);
         reset(&mut raw).await?;
         for key in &keys {
-            tier.invalidate(&[Invalidation { key: key.clone(), version: None }], HOUR).await?;
+            tier.invalidate(&[Invalidation { key: key.clone(), version: None }], HOUR, None).await?;
         }
         note("invalidate", cost(&mut raw, "evalsha").await?);
         reset(&mut raw).await?;
         for key in &keys {
             let put = Put { token, version: 7, age: Duration::ZERO, body: body(key, size) };
-            tier.put(key, &put, HOUR).await?;
+            tier.put(key, &put, HOUR, None).await?;
         }
         note("put", cost(&mut raw, "evalsha").await?);
         reset(&mut raw).await?;
         for keys in keys.chunks(128) {
             let keys: Vec<_> = keys.iter().map(|key| Invalidation { key: key.clone(), version: None }).collect();
-            tier.invalidate(&keys, HOUR).await?;
+            tier.invalidate(&keys, HOUR, None).await?;
         }
         note("128 keys", cost(&mut raw, "evalsha").await?);
     }
     for (verb, costs) in table {
         println!("{verb:<12} {:>12.2} {:>12.2}", costs[0], costs[1]);
     }
+    telling(&mut raw, &tier, &namespace, &keys).await?;
 
     println!("\n{:<22} {:>10} {:>9} {:>9}", "round trips, 100 B", "calls/s", "p50 us", "p99 us");
     for key in &keys[..1_000] {
         let put = Put { token: Token::unique(), version: 8, age: Duration::ZERO, body: body(key, 100) };
-        tier.put(key, &put, HOUR).await?;
+        tier.put(key, &put, HOUR, None).await?;
     }
     for clients in [1, 16, 128] {
         round_trips("get", clients, &tier, &keys, async |tier, key| drop(tier.get(key).await)).await;
@@ -101,6 +107,43 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         drop(tier.acquire(key, &acquire).await);
     })
     .await;
+    Ok(())
+}
+
+/// What it costs the server that other nodes are told, and that they ask.
+async fn telling(
+    raw: &mut redis::aio::MultiplexedConnection,
+    tier: &RedisTier,
+    namespace: &Namespace,
+    keys: &[RemoteKey],
+) -> Result<(), Box<dyn std::error::Error>> {
+    let notice = Notice { node: 1, namespace: namespace.clone() };
+    println!("\n{:<28} {:>10}", "server us, nobody listens", "a call");
+    let of = |key: &RemoteKey| Invalidation { key: key.clone(), version: None };
+    for notice in [None, Some(&notice)] {
+        reset(raw).await?;
+        for key in keys {
+            tier.invalidate(&[of(key)], HOUR, notice).await?;
+        }
+        let told = if notice.is_some() { ", told" } else { "" };
+        println!("{:<28} {:>10.2}", format!("invalidate{told}"), cost(raw, "evalsha").await?);
+        let partition = Partition::from_index(1);
+        let same: Vec<_> = (0_u64..).map(|id| namespace.key(&id)).filter(|key| key.partition() == partition).take(100).collect();
+        let same: Vec<_> = same.iter().map(of).collect();
+        reset(raw).await?;
+        for _ in 0..100 {
+            tier.invalidate(&same, HOUR, notice).await?;
+        }
+        println!("{:<28} {:>10.2}", format!("100 keys of a partition{told}"), cost(raw, "evalsha").await?);
+    }
+    let all: Vec<_> = (0..=u8::MAX).map(Partition::from_index).collect();
+    tier.poll(namespace.prefix(), &all).await?;
+    reset(raw).await?;
+    for _ in 0..100 {
+        tier.poll(namespace.prefix(), &all).await?;
+    }
+    println!("{:<28} {:>10.2}", "poll of 256: INFO", cost(raw, "info").await?);
+    println!("{:<28} {:>10.2}", "poll of 256: 256 HMGET", cost(raw, "hmget").await? * 256.0);
     Ok(())
 }
 

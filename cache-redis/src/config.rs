@@ -12,7 +12,7 @@ pub(crate) struct Config {
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) max_record_bytes: usize,
-    /// Whether GETs may go as one MGET: a node of a cluster takes that for keys of one slot only.
+    /// Whether GETs may go as one MGET, and scripts as one call: a node of a cluster takes that for keys of one slot only.
     pub(crate) gathers: bool,
     /// If there is any, every connection by host and port is made by it.
     pub(crate) tls: Option<Tls>,

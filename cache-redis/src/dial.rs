@@ -1,5 +1,6 @@
-//! One attempt at a connection: connect, log in, measure the clock, load the scripts.
+//! One attempt at a connection: connect, log in, measure the clock, learn the server's history, load the scripts.
 
+use crate::backplane::Server;
 use crate::config::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
 use crate::live::{Live, Wire};
@@ -16,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// What `CLIENT LIST` shows for our connections.
-const CLIENT_NAME: &str = "cachestack";
+pub(crate) const CLIENT_NAME: &str = "cachestack";
 
 /// A connection and the task that reads and writes it, which ends when the connection does.
 pub(crate) type Dialed = (Live, JoinHandle<()>);
@@ -77,14 +78,20 @@ fn opened<S: AsyncRead + AsyncWrite + Send + 'static>(stream: S, most: usize, ga
 ///
 /// The name is looked up anew each time: after a failover it leads to another server.
 pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize, gathers: bool) -> Result<Opened, Error> {
-    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
-    // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
-    // they pay for it; many are gathered here and need no Nagle.
-    stream.set_nodelay(true).map_err(unreachable)?;
+    let stream = tcp(host, port).await?;
     match tls {
         None => Ok(opened(stream, most, gathers)),
         Some(tls) => Ok(opened(tls.connect(host, stream).await?, most, gathers)),
     }
+}
+
+/// A connection without anything on it.
+pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Error> {
+    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
+    // they pay for it; many are gathered here and need no Nagle.
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
 }
 
 async fn log_in(config: &Config, (wire, task): Opened) -> Result<Dialed, Error> {
@@ -110,6 +117,7 @@ async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     }
     pipeline.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
     pipeline.cmd("TIME");
+    pipeline.add_command(Server::ask());
     for script in SCRIPTS.all() {
         pipeline.add_command(script.load());
     }
@@ -127,6 +135,12 @@ async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     let _ = next();
     let time = next().and_then(|time| Ok(from_redis_value::<(i64, i64)>(time)?));
     let (seconds, micros) = time.map_err(|err| from_driver(&err))?;
+    // A user may lack the permission for it, and is told when others are to be told of something.
+    if let Ok(Value::BulkString(info)) = next()
+        && let Some(server) = Server::read(&info)
+    {
+        wire.vitals().know(&server);
+    }
     for _ in SCRIPTS.all() {
         next().map_err(|err| from_driver(&err))?;
     }
@@ -146,6 +160,6 @@ fn wrong_database(err: &RedisError) -> Error {
 
 /// An address is a secret to logs; the kind of failure is not.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
-fn unreachable(err: io::Error) -> Error {
+pub(crate) fn unreachable(err: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("Redis cannot be reached: {}", err.kind()))
 }

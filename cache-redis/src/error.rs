@@ -42,6 +42,11 @@ pub(crate) fn is_out_of_memory(err: &RedisError) -> bool {
     err.code() == Some("OOM")
 }
 
+/// The keys of a command are on both sides of a slot on the move.
+pub(crate) fn is_moving(err: &RedisError) -> bool {
+    err.code() == Some("TRYAGAIN")
+}
+
 pub(crate) fn is_read_only(err: &RedisError) -> bool {
     err.kind() == redis::ErrorKind::Server(ServerErrorKind::ReadOnly)
 }

@@ -16,9 +16,9 @@ use tracing::{debug, info, warn};
 /// First and longest wait between two dials.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 /// Wait after credentials were refused: a person has to act, and servers log or ban who keeps trying.
-const REFUSED_BACKOFF: Duration = Duration::from_secs(2);
+pub(crate) const REFUSED_BACKOFF: Duration = Duration::from_secs(2);
 /// A connection that lived this long was a good one; a shorter one does not shorten the backoff.
-const STABLE: Duration = Duration::from_secs(1);
+pub(crate) const STABLE: Duration = Duration::from_secs(1);
 /// How often an idle connection is probed, and the server's clock measured.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
 
@@ -149,14 +149,14 @@ impl Outage {
 }
 
 /// Doubling waits.
-struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(BACKOFF.0)
     }
 
-    fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let wait = self.0;
         self.0 = (wait * 2).min(BACKOFF.1);
         jittered(wait)
@@ -164,7 +164,7 @@ impl Backoff {
 }
 
 /// Between half of it and all of it, so that the nodes of a service do not dial together.
-fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 

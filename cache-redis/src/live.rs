@@ -43,8 +43,8 @@ impl Wire {
             #[cfg(feature = "fred")]
             Self::Fred(fred) => {
                 let call = match request {
-                    Request::Get(key) => fred.send(deadline, redis::cmd("GET").arg(key)),
                     Request::Run(cmd) => fred.send(deadline, cmd),
+                    request => fred.send(deadline, &request.command(fred.vitals().history())?),
                 };
                 call.map(|call| Underway::Fred(Box::new(call)))
             }

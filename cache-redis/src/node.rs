@@ -4,11 +4,11 @@ use crate::config::{Address, Config};
 use crate::error::config_error;
 use crate::link::{Link, State, supervise};
 use crate::live::Live;
-use crate::multiplexer::{Request, Underway, late};
+use crate::multiplexer::{Request, Underway, late, lost};
 use crate::vitals::Vitals;
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisResult, Value};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime::Handle;
@@ -129,6 +129,32 @@ impl Node {
         });
         let many = many.inspect_err(|_| self.revive())?;
         Ok(Called { reply: many.replies, now: vitals.latest_ms(many.sent), measured: Some((vitals.clone(), many.sent)) })
+    }
+
+    /// Sends one command behind another that is only for it.
+    pub(crate) async fn send_behind(
+        &self,
+        deadline: Instant,
+        first: Cmd,
+        request: Request<'_>,
+    ) -> Result<Called<RedisResult<Value>>> {
+        let history = self.live(deadline).await?.vitals().history();
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(first).add_command(request.command(history)?);
+        self.send_all(deadline, &commands).await?.map(|mut replies| replies.pop().ok_or_else(lost))
+    }
+
+    /// What is known of the server at the other end of the connection, if there is one.
+    pub(crate) fn vitals(&self) -> Option<Arc<Vitals>> {
+        match &**self.link.state() {
+            State::Up(live) => Some(live.vitals().clone()),
+            _ => None,
+        }
+    }
+
+    /// Where it is.
+    pub(crate) fn address(&self) -> &Address {
+        &self.link.address
     }
 
     /// After a failed call: the supervisor sees by itself what is wrong, unless the runtime that it ran on has ended.

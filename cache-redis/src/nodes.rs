@@ -118,6 +118,14 @@ impl Nodes {
         }
     }
 
+    /// The node that has a key, once that is known.
+    pub(crate) async fn of(&self, deadline: Instant, key: &[u8]) -> Result<Arc<Node>> {
+        match self {
+            Self::One(node) => Ok(node.clone()),
+            Self::Cluster(cluster) => cluster.node_of(deadline, slot_of(key)).await,
+        }
+    }
+
     /// Splits keys into lots that one command can name, of so many at most, by their places in the list: in a cluster, those of one slot.
     pub(crate) fn lots<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, most: usize) -> Vec<Vec<usize>> {
         let mut lots: Vec<(Option<u16>, Vec<usize>)> = Vec::new();

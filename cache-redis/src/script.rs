@@ -1,5 +1,6 @@
 //! The Lua scripts: their text, their digests, and one way to run them.
 
+use crate::multiplexer::Request;
 use bytes::Bytes;
 use redis::Cmd;
 use std::str::FromStr;
@@ -10,6 +11,8 @@ use std::sync::LazyLock;
 pub(crate) struct Script {
     text: &'static str,
     digest: String,
+    /// Whether the last eight bytes of its arguments are the server's history.
+    sequences: bool,
 }
 
 /// All of the tier's scripts.
@@ -20,7 +23,16 @@ pub(crate) struct Scripts {
     pub(crate) release: Script,
     pub(crate) invalidate: Script,
     pub(crate) put: Script,
+    /// The same, with which others are told.
+    pub(crate) invalidate_told: Script,
+    pub(crate) put_told: Script,
+    /// Tells without a change.
+    pub(crate) sequence: Script,
+    pub(crate) begin: Script,
     // Those below are loaded when they are first needed, by the answer NOSCRIPT, and not by each dial.
+    pub(crate) mark: Script,
+    pub(crate) unmark: Script,
+    pub(crate) unmark_told: Script,
     pub(crate) increment: Script,
     pub(crate) reset: Script,
     pub(crate) remaining: Script,
@@ -36,11 +48,19 @@ macro_rules! script {
 
 /// Their texts are joined and digested once a process.
 pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    acquire: script!("time" "read" "lease" "kind" "head" "outlives" "acquire"),
-    fill: script!("time" "read" "fill" "outlives" "value"),
+    acquire: script!("time" "read" "lease" "kind" "head" "outlives" "acquire" "each"),
+    fill: script!("read" "fill" "each"),
     release: script!("time" "read" "head" "release"),
-    invalidate: script!("time" "read" "kind" "head" "reaches" "outlives" "invalidate"),
+    invalidate: script!("time" "read" "kind" "head" "reaches" "outlives" "invalidate" "letters"),
     put: script!("time" "read" "kind" "head" "reaches" "outlives" "put" "value"),
+    invalidate_told: script!("time" "read" "kind" "head" "reaches" "outlives" "invalidate" "tell" "letters_told").sequencing(),
+    put_told: script!("time" "read" "kind" "head" "reaches" "outlives" "tell" "put_begin" "put" "value" "put_told").sequencing(),
+    sequence: script!("time" "tell" "sequence").sequencing(),
+    begin: script!("time" "begin").sequencing(),
+    mark: script!("time" "read" "kind" "head" "outlives" "marks" "mark"),
+    unmark: script!("time" "read" "kind" "head" "reaches" "outlives" "marks" "unmark" "invalidate" "letters"),
+    unmark_told: script!("time" "read" "kind" "head" "reaches" "outlives" "marks" "unmark" "invalidate" "tell" "letters_told")
+        .sequencing(),
     increment: script!("time" "increment"),
     reset: script!("time" "reset"),
     remaining: script!("time" "read" "kind" "head" "lives" "remaining"),
@@ -48,7 +68,46 @@ pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     writable: script!("writable"),
 });
 
-/// What every script answers, in one string: `seconds microseconds word`, and behind a further blank what the word needs.
+/// A script's call for one key, which may go together with others' to the same script: see each.lua.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Each<'a> {
+    pub(crate) verb: Verb,
+    pub(crate) key: &'a [u8],
+    pub(crate) arguments: &'a [&'a [u8]],
+}
+
+/// Which script that is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Verb {
+    Acquire,
+    Fill,
+}
+
+impl Each<'_> {
+    /// How many scripts there are of that kind.
+    pub(crate) const KINDS: usize = 2;
+
+    /// Which of them it is.
+    pub(crate) fn kind(&self) -> usize {
+        self.verb as usize
+    }
+
+    pub(crate) fn script(&self) -> &'static Script {
+        match self.verb {
+            Verb::Acquire => &SCRIPTS.acquire,
+            Verb::Fill => &SCRIPTS.fill,
+        }
+    }
+
+    /// The same as a command.
+    pub(crate) fn cmd(&self) -> Cmd {
+        let mut cmd = self.script().call(1);
+        cmd.arg(self.key).arg(self.arguments);
+        cmd
+    }
+}
+
+/// What a script answers that has looked at the clock, in one string: `seconds microseconds word`, and behind a further blank what the word needs.
 ///
 /// One string costs Redis half of what a list of three does.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,7 +140,16 @@ pub(crate) fn digits<T: FromStr>(text: &[u8]) -> Option<T> {
 
 impl Script {
     fn new(text: &'static str) -> Self {
-        Self { text, digest: redis::Script::new(text).get_hash().to_owned() }
+        Self { text, digest: redis::Script::new(text).get_hash().to_owned(), sequences: false }
+    }
+
+    fn sequencing(self) -> Self {
+        Self { sequences: true, ..self }
+    }
+
+    /// A call of it, as it is sent.
+    pub(crate) fn request<'a>(&self, call: &'a Cmd) -> Request<'a> {
+        if self.sequences { Request::Sequenced(call) } else { Request::Run(call) }
     }
 
     /// `SCRIPT LOAD`. What was loaded so is never evicted, other than what `EVAL` brought (Redis 7.4 and later).
@@ -89,6 +157,10 @@ impl Script {
         let mut cmd = redis::cmd("SCRIPT");
         cmd.arg("LOAD").arg(self.text);
         cmd
+    }
+
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// `EVALSHA` up to the number of keys; append the keys, then the arguments.
@@ -100,9 +172,10 @@ impl Script {
 }
 
 impl Scripts {
-    /// Those of the record's verbs, which each dial loads.
-    pub(crate) fn all(&self) -> [&Script; 5] {
-        [&self.acquire, &self.fill, &self.release, &self.invalidate, &self.put]
+    /// Those of the record's verbs, which each dial loads: where a slot on the move leads, there is no second chance.
+    pub(crate) fn all(&self) -> [&Script; 9] {
+        let Self { acquire, fill, release, invalidate, put, invalidate_told, put_told, sequence, begin, .. } = self;
+        [acquire, fill, release, invalidate, put, invalidate_told, put_told, sequence, begin]
     }
 }
 

@@ -2,21 +2,24 @@
 
 use crate::builder::RedisTierBuilder;
 use crate::config::Config;
-use crate::error::{from_driver, is_no_script, is_out_of_memory};
+use crate::error::{from_driver, is_moving, is_no_script, is_out_of_memory};
 use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::replicas::Replicas;
-use crate::script::{Answer, Script};
+use crate::script::{Answer, Each, Script};
 use crate::verbs::not_understood;
 use bytes::Bytes;
 use cache_core::record::HEADER_LEN;
-use cache_core::{Error, Result};
+use cache_core::{Deployments, Error, ErrorKind};
 use redis::{Cmd, FromRedisValue, RedisError, RedisResult, Value, from_redis_value};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tracing::debug;
+
+type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// How often a call brings its script along: once is enough, unless somebody flushes between that and the call.
 const MOST_LOADS: usize = 3;
@@ -46,6 +49,9 @@ struct Shared {
     nodes: Nodes,
     /// If they are read from.
     replicas: Option<Replicas>,
+    deployments: Deployments,
+    /// Whether the tier is closed.
+    closed: watch::Sender<bool>,
 }
 
 impl RedisTier {
@@ -101,7 +107,8 @@ impl RedisTier {
     }
 
     pub(crate) fn new(config: Arc<Config>, nodes: Nodes, replicas: Option<Replicas>) -> Self {
-        Self { shared: Arc::new(Shared { config, nodes, replicas }) }
+        let (deployments, closed) = (Deployments::new(), watch::Sender::new(false));
+        Self { shared: Arc::new(Shared { config, nodes, replicas, deployments, closed }) }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -114,6 +121,15 @@ impl RedisTier {
 
     pub(crate) fn replicas(&self) -> Option<&Replicas> {
         self.shared.replicas.as_ref()
+    }
+
+    pub(crate) fn shared_deployments(&self) -> &Deployments {
+        &self.shared.deployments
+    }
+
+    /// Returns when the tier is closed.
+    pub(crate) async fn closed(&self) {
+        let _ = self.shared.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Has the master alone answer for a key for so long, before it is written there.
@@ -138,44 +154,58 @@ impl RedisTier {
         script: &Script,
         call: &Cmd,
     ) -> Result<(Bytes, Bytes)> {
-        let run = async { self.call(deadline, key, script, call).await.and_then(answer) };
+        let run = async { self.call(deadline, key, script, script.request(call)).await.and_then(answer) };
         run.await.inspect_err(|err| failed(verb, err))
     }
 
-    /// The same, with `None` where the server refuses the script because it is out of memory.
-    pub(crate) async fn run_with_memory(
+    /// The same, with [`Unable`] where the server refuses the script for a reason that leaves another way.
+    pub(crate) async fn try_run(
         &self,
         verb: &'static str,
         deadline: Instant,
         key: &[u8],
         script: &Script,
         call: &Cmd,
-    ) -> Result<Option<(Bytes, Bytes)>> {
+    ) -> Result<Result<(Bytes, Bytes), Unable>> {
         let run = async {
-            let called = self.call(deadline, key, script, call).await?;
-            if called.reply.as_ref().is_err_and(is_out_of_memory) {
-                return Ok(None);
+            let called = self.call(deadline, key, script, script.request(call)).await?;
+            match &called.reply {
+                Err(err) if is_out_of_memory(err) => Ok(Err(Unable::Memory)),
+                Err(err) if is_moving(err) => Ok(Err(Unable::Moving)),
+                _ => answer(called).map(Ok),
             }
-            answer(called).map(Some)
         };
         run.await.inspect_err(|err| failed(verb, err))
     }
 
+    /// Runs a script for one key, together with others of the same time.
+    pub(crate) async fn run_each(&self, verb: &'static str, each: Each<'_>) -> Result<Called<RedisResult<Value>>> {
+        let called = self.call(self.deadline(), each.key, each.script(), Request::Each(each)).await;
+        called.inspect_err(|err| failed(verb, err))
+    }
+
     /// Sends a script's call, and the script first where the server has forgotten it.
-    async fn call(&self, deadline: Instant, key: &[u8], script: &Script, call: &Cmd) -> Result<Called<RedisResult<Value>>> {
-        let mut called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+    async fn call(
+        &self,
+        deadline: Instant,
+        key: &[u8],
+        script: &Script,
+        call: Request<'_>,
+    ) -> Result<Called<RedisResult<Value>>> {
+        let mut called = self.shared.nodes.send(deadline, key, call).await?;
         for _ in 0..MOST_LOADS {
             if !called.reply.as_ref().is_err_and(is_no_script) {
                 break;
             }
             // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
             self.shared.nodes.send(deadline, key, Request::Run(&script.load())).await?;
-            called = self.shared.nodes.send(deadline, key, Request::Run(call)).await?;
+            called = self.shared.nodes.send(deadline, key, call).await?;
         }
         Ok(called)
     }
 
     pub(crate) async fn stop(&self) {
+        self.shared.closed.send_replace(true);
         self.shared.nodes.stop().await;
         if let Some(replicas) = self.replicas() {
             replicas.stop().await;
@@ -193,11 +223,43 @@ impl RedisTier {
     }
 }
 
+/// Why a server did not run a script, which has done nothing then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unable {
+    /// It is out of memory.
+    Memory,
+    /// The script's keys are on both sides of a slot on the move.
+    Moving,
+}
+
+impl Unable {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Memory => "Redis is out of memory and refuses writes (OOM)",
+            Self::Moving => "the keys' slot of the Redis cluster is on the move",
+        }
+    }
+
+    pub(crate) fn error(self) -> Error {
+        Error::new(ErrorKind::Unavailable, self.text())
+    }
+
+    pub(crate) fn is(self, err: &Error) -> bool {
+        err.to_string() == self.error().to_string()
+    }
+}
+
 /// What a script has answered: word and detail. Its time goes to the connection's clock.
 fn answer(called: Called<RedisResult<Value>>) -> Result<(Bytes, Bytes)> {
+    let Answer { word, detail, .. } = timed_answer(called)?;
+    Ok((word, detail))
+}
+
+/// The same, with its time.
+pub(crate) fn timed_answer(called: Called<RedisResult<Value>>) -> Result<Answer> {
     let called = called.map(read_answer)?;
     called.observe(called.reply.now_us);
-    Ok((called.reply.word, called.reply.detail))
+    Ok(called.reply)
 }
 
 /// A reply as what it should be.

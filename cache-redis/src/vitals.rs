@@ -1,8 +1,9 @@
-//! What is known of one connection besides its bytes: the server's clock, and whether it is still of use.
+//! What is known of one connection besides its bytes: the server's clock, its history, and whether it is still of use.
 
+use crate::backplane::Server;
 use crate::server_time::ServerTime;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 use tokio::sync::Notify;
 
@@ -39,6 +40,9 @@ pub(crate) struct Vitals {
     time: Mutex<Option<ServerTime>>,
     timeouts: AtomicU32,
     read_only: AtomicBool,
+    /// See [`Server`]; 0 while unknown.
+    process: AtomicU64,
+    history: AtomicU64,
     doubt: Notify,
 }
 
@@ -55,6 +59,22 @@ impl Vitals {
             Some(time) => time.observe(sent, now, server_us),
             time => *time = Some(ServerTime::new(sent, server_us)),
         }
+    }
+
+    /// Takes in what the server says of itself.
+    pub(crate) fn know(&self, server: &Server) {
+        self.process.store(server.process, Ordering::Relaxed);
+        self.history.store(server.history, Ordering::Relaxed);
+    }
+
+    /// The server's history, once it is known.
+    pub(crate) fn history(&self) -> Option<u64> {
+        Some(self.history.load(Ordering::Relaxed)).filter(|history| *history != 0)
+    }
+
+    /// The server's process, once it is known.
+    pub(crate) fn process(&self) -> Option<u64> {
+        Some(self.process.load(Ordering::Relaxed)).filter(|process| *process != 0)
     }
 
     /// Notes an answer, be it an error.

@@ -111,7 +111,7 @@ async fn calls_for_many_keys_of_all_slots_answer_in_their_order(tier: &RedisTier
         let payload = fetched.as_ref().unwrap().record.as_ref().map(|record| record.slice(92..));
         assert_eq!(payload, (id % 3 != 0).then(|| format!("value {id}").into()), "{id}");
     }
-    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR).await.unwrap();
+    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR, None).await.unwrap().outcome;
     assert_eq!(ended, vec![Invalidated::Tombstoned; 300]);
 }
 
@@ -121,7 +121,7 @@ async fn a_clear_reaches_every_master(tier: &RedisTier) {
         store(tier, &cleared.key(&id), "x").await;
     }
     store(tier, &other.key(&1_u64), "stays").await;
-    assert_eq!(tier.clear(&cleared, HOUR).await.unwrap(), 100);
+    assert_eq!(tier.clear(&cleared, HOUR, None).await.unwrap().outcome, 100);
     for id in 0..100_u64 {
         assert!(matches!(
             tier.acquire(&cleared.key(&id), &asks(Token::unique(), Claim::Vacant)).await.unwrap(),
@@ -217,7 +217,7 @@ async fn c7_a_slot_on_the_move_is_asked_on_both_sides_even_for_several_keys() {
         assert!(tier.get(key).await.unwrap().record.is_some());
     }
     assert!(tier.get(&keys[3]).await.unwrap().record.is_none());
-    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR).await.unwrap();
+    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR, None).await.unwrap().outcome;
     assert_eq!(ended, vec![Invalidated::Tombstoned; 4]);
     while cluster.migrate_keys(slot, from, to, 100) > 0 {}
     cluster.finish_migration(slot, from, to);

@@ -50,10 +50,10 @@ async fn a_read_that_a_script_is_refused_is_an_error_and_not_taken_for_something
     let raw = Raw::connect(&redis.url()).await;
     raw.run::<()>(&["ACL", "SETUSER", "blind", "on", ">pw", "~*", "+@all", "-getrange"]).await;
     let (tier, key) = (connect(&url(&redis, "blind:pw")).await.unwrap(), key());
-    assert!(tier.acquire(&key, &asks(Token::unique(), Claim::Vacant)).await.is_err());
+    assert!(tier.acquire(&key, &asks(Token::unique(), Claim::Stale)).await.is_err());
     assert!(tier.fill(&key, &fills(&key, Token::unique(), "x")).await.is_err());
     assert!(tier.release(&key, Token::unique()).await.is_err());
-    assert!(tier.invalidate(&[invalidation(&key)], HOUR).await.is_err());
+    assert!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.is_err());
     assert!(tier.remaining(&key).await.is_err());
 }
 
@@ -70,7 +70,7 @@ async fn the_database_of_the_url_is_the_one_used() {
     let redis = Redis::start();
     let raw = Raw::connect(&redis.url()).await;
     let tier = connect(&format!("{}3", redis.url())).await.unwrap();
-    tier.invalidate(&[invalidation(&key())], HOUR).await.unwrap();
+    tier.invalidate(&[invalidation(&key())], HOUR, None).await.unwrap();
     assert_eq!(raw.run::<u64>(&["DBSIZE"]).await, 0);
     assert!(raw.run::<String>(&["INFO", "keyspace"]).await.contains("db3:keys=1"));
 }

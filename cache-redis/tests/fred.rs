@@ -55,9 +55,9 @@ async fn each_verb(tier: &RedisTier) -> Vec<Error> {
     ended("acquire", tier.acquire(&key, &asks(token, Claim::Vacant)).await.err());
     ended("fill", tier.fill(&key, &fills(&key, token, "x")).await.err());
     ended("release", tier.release(&key, token).await.err());
-    ended("invalidate", tier.invalidate(&[invalidation(&key)], HOUR).await.err());
-    ended("put", tier.put(&key, &put, HOUR).await.err());
-    ended("clear", tier.clear(&namespace, HOUR).await.err());
+    ended("invalidate", tier.invalidate(&[invalidation(&key)], HOUR, None).await.err());
+    ended("put", tier.put(&key, &put, HOUR, None).await.err());
+    ended("clear", tier.clear(&namespace, HOUR, None).await.err());
     errors
 }
 
@@ -312,10 +312,10 @@ async fn c5_a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes
     let tier = tier(&proxy.url()).await;
     let (raw, key, dialled) = (Raw::connect(&redis.url()).await, key(), proxy.accepted());
     raw.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap_err().kind(), ErrorKind::Unavailable);
     until("it is dialled anew", async || proxy.accepted() > dialled).await;
     raw.run::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-    until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR).await.is_ok()).await;
+    until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR, None).await.is_ok()).await;
 }
 
 /// Plants at the node that has the key.
@@ -372,7 +372,7 @@ async fn a_cluster_runs_the_machine_and_answers_for_many_keys_of_all_slots_in_th
     for (id, fetched) in tier.get_many(&keys).await.unwrap().into_iter().enumerate() {
         assert_eq!(fetched.unwrap().record.unwrap().slice(HEADER_LEN..), format!("value {id}"));
     }
-    assert_eq!(tier.clear(&namespace, HOUR).await.unwrap(), 300);
+    assert_eq!(tier.clear(&namespace, HOUR, None).await.unwrap().outcome, 300);
     tier.close().await;
     assert_eq!(tier.get(&keys[0]).await.unwrap_err().kind(), ErrorKind::Closed);
 }
@@ -446,7 +446,7 @@ async fn c7_a_slot_on_the_move_is_asked_on_both_sides_also_beside_other_calls() 
     for reader in readers {
         reader.await.expect("every key is found");
     }
-    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR).await.unwrap();
+    let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR, None).await.unwrap().outcome;
     assert_eq!(ended, vec![Invalidated::Tombstoned; 3]);
     while cluster.migrate_keys(slot, from, to, 100) > 0 {}
     cluster.finish_migration(slot, from, to);

@@ -5,7 +5,7 @@ mod common;
 use cache_core::record::Life;
 use cache_core::{Acquired, Claim, ErrorKind, Filled, Invalidated, Namespace, Put, PutOutcome, RemoteKey, RemoteTier, Token};
 use cache_redis::{KeyPrefix, RedisTier, Role, Swept};
-use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, store_version, tier};
+use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, local_ms, namespace, shared, store, store_version, tier};
 use std::sync::OnceLock;
 use std::time::Duration;
 use test_servers::{Redis, RedisCluster};
@@ -143,10 +143,10 @@ async fn a_counter_and_a_record_of_one_key_know_nothing_of_each_other() {
             store(&tier, &key, "value").await;
             assert_eq!(tier.increment(&key, 1, HOUR).await.unwrap(), 42);
             assert!(found(&tier, &key).await);
-            assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Tombstoned]);
+            assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap().outcome, [Invalidated::Tombstoned]);
             assert_eq!(tier.counter(&key).await.unwrap(), Some(42));
         }
-        tier.clear(&namespace, HOUR).await.unwrap();
+        tier.clear(&namespace, HOUR, None).await.unwrap();
         assert_eq!(tier.counter(&namespace.key(&1)).await.unwrap(), Some(42), "a clear is of records");
     }
 }
@@ -192,7 +192,7 @@ async fn what_is_left_of_a_value_s_lives_is_told_by_the_server_s_clock() {
         assert_eq!(tier.remaining(&key).await.unwrap(), None, "a lease is no value");
         let mut fill = fills(&key, token, vec![7; 100_000]);
         fill.body.life = life;
-        fill.age = Duration::from_secs(90);
+        fill.created = local_ms() - 90_000;
         tier.fill(&key, &fill).await.unwrap();
         let left = tier.remaining(&key).await.unwrap().unwrap();
         assert_eq!(left.soft, Duration::ZERO);
@@ -208,12 +208,12 @@ async fn what_a_read_would_not_be_answered_with_does_not_exist() {
         let namespace = namespace();
         let [absent, tombstone, last_resort] = [1, 2, 3].map(|n| namespace.key(&n));
         store(&tier, &tombstone, "x").await;
-        tier.invalidate(&[invalidation(&tombstone)], HOUR).await.unwrap();
+        tier.invalidate(&[invalidation(&tombstone)], HOUR, None).await.unwrap();
         let token = Token::unique();
         tier.acquire(&last_resort, &asks(token, Claim::Vacant)).await.unwrap();
         let mut fill = fills(&last_resort, token, "x");
         fill.body.life = Life { soft: MINUTE, hard: MINUTE, last: HOUR };
-        fill.age = 2 * MINUTE;
+        fill.created = local_ms() - 120_000;
         tier.fill(&last_resort, &fill).await.unwrap();
         for key in [&absent, &tombstone, &last_resort] {
             assert!(!found(&tier, key).await, "{key:?}");
@@ -264,7 +264,7 @@ async fn a_touch_moves_when_a_value_is_forgotten_and_no_byte_of_it() {
         assert!(kept <= HOUR && kept > HOUR / 2, "never past its last life: {kept:?}");
         assert_eq!(tier.touch(&key, Duration::MAX).await.unwrap().map(|kept| kept <= HOUR), Some(true));
         assert_eq!(tier.get(&key).await.unwrap().record, before);
-        tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap();
+        tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap();
         assert_eq!(tier.touch(&key, MINUTE).await.unwrap(), None, "a tombstone stays as long as it must");
     }
 }
@@ -288,7 +288,7 @@ async fn a_touch_forgets_no_version_and_no_refresh_early() {
     let namespace = namespace();
     let (versioned, refreshed) = (namespace.key(&1), namespace.key(&2));
     store_version(&tier, &versioned, "x", 6).await;
-    assert_eq!(tier.put(&versioned, &put(&versioned, 7), 2 * HOUR).await.unwrap(), PutOutcome::Stored);
+    assert_eq!(tier.put(&versioned, &put(&versioned, 7), 2 * HOUR, None).await.unwrap().outcome, PutOutcome::Stored);
     let expires: i64 = raw.of("PEXPIRETIME", &versioned).await;
     let kept = tier.touch(&versioned, Duration::from_millis(1)).await.unwrap().unwrap();
     assert!(kept > HOUR / 2 && kept <= HOUR, "for its last life, and its version longer: {kept:?}");
@@ -297,7 +297,7 @@ async fn a_touch_forgets_no_version_and_no_refresh_early() {
     let token = Token::unique();
     tier.acquire(&refreshed, &asks(token, Claim::Vacant)).await.unwrap();
     let mut fill = fills(&refreshed, token, "stale");
-    (fill.body.life, fill.age) = (Life { soft: MINUTE, hard: HOUR, last: HOUR }, 2 * MINUTE);
+    (fill.body.life, fill.created) = (Life { soft: MINUTE, hard: HOUR, last: HOUR }, local_ms() - 120_000);
     tier.fill(&refreshed, &fill).await.unwrap();
     let refresh = Token::unique();
     assert!(matches!(tier.acquire(&refreshed, &asks(refresh, Claim::Stale)).await.unwrap(), Acquired::Granted { .. }));
@@ -322,8 +322,11 @@ async fn of_many_who_insert_if_absent_one_stores() {
         assert_eq!(stored, 1);
         assert!(found(&tier, &key).await);
         assert!(!tier.insert_absent(&key, &put(&key, 9), HOUR).await.unwrap(), "there is a value");
-        tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap();
-        assert!(tier.insert_absent(&key, &put(&key, 0), HOUR).await.unwrap(), "invalidated is absent");
+        tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap();
+        let old = Put { age: 2 * MINUTE, ..put(&key, 0) };
+        assert!(tier.insert_absent(&key, &old, HOUR).await.unwrap(), "invalidated is absent");
+        let left = tier.remaining(&key).await.unwrap().unwrap();
+        assert!(left.last + 2 * MINUTE <= HOUR, "its age is the write's: {left:?}");
     }
 }
 
@@ -338,7 +341,7 @@ async fn insert_if_absent_gives_way_to_loads_floors_and_what_is_not_ours() {
     assert_eq!(tier.fill(&loading, &fills(&loading, load, "loaded")).await.unwrap(), Filled::Stored);
 
     let beyond = cache_core::Invalidation { key: floor.clone(), version: Some(5) };
-    tier.invalidate(&[beyond], HOUR).await.unwrap();
+    tier.invalidate(&[beyond], HOUR, None).await.unwrap();
     let refused = tier.insert_absent(&floor, &put(&floor, 4), HOUR).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Refused);
     assert!(tier.insert_absent(&floor, &put(&floor, 5), HOUR).await.unwrap(), "the refused one left no lease");

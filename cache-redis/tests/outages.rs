@@ -40,9 +40,9 @@ async fn each_verb(tier: &RedisTier) -> Vec<Error> {
     ended("acquire", tier.acquire(&key, &asks(token, Claim::Vacant)).await.err());
     ended("fill", tier.fill(&key, &fills(&key, token, "x")).await.err());
     ended("release", tier.release(&key, token).await.err());
-    ended("invalidate", tier.invalidate(&[invalidation(&key)], HOUR).await.err());
-    ended("put", tier.put(&key, &put, HOUR).await.err());
-    ended("clear", tier.clear(&namespace, HOUR).await.err());
+    ended("invalidate", tier.invalidate(&[invalidation(&key)], HOUR, None).await.err());
+    ended("put", tier.put(&key, &put, HOUR, None).await.err());
+    ended("clear", tier.clear(&namespace, HOUR, None).await.err());
     errors
 }
 
@@ -193,11 +193,11 @@ async fn c5_a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes
     let tier = RedisTier::builder(&proxy.url()).timeout(AMPLE).connect().await.unwrap();
     let (raw, key) = (Raw::connect(&redis.url()).await, key());
     raw.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
-    let err = tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap_err();
+    let err = tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::Unavailable);
     until("it is dialled anew", async || proxy.accepted() >= 2).await;
     raw.run::<()>(&["REPLICAOF", "NO", "ONE"]).await;
-    until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR).await.is_ok()).await;
+    until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR, None).await.is_ok()).await;
 }
 
 #[tokio::test]
@@ -230,9 +230,9 @@ async fn c5_a_name_that_leads_to_another_master_now_is_followed_after_one_refuse
     // Of nobody, so that it takes no time to load what a master has.
     Raw::connect(&old.url()).await.run::<()>(&["REPLICAOF", "127.0.0.1", "1"]).await;
     relay.point_to(new.port());
-    let err = tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap_err();
+    let err = tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap_err();
     assert!(err.to_string().contains("READONLY"), "{err}");
-    until("the new master takes writes", async || tier.invalidate(&[invalidation(&key)], HOUR).await.is_ok()).await;
+    until("the new master takes writes", async || tier.invalidate(&[invalidation(&key)], HOUR, None).await.is_ok()).await;
     assert_eq!(relay.accepted(), 2, "one dial was enough");
     assert_eq!(Raw::connect(&new.url()).await.of::<u64>("EXISTS", &key).await, 1);
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use cache_core::record::{HEADER_LEN, Record, Unreadable};
 use cache_core::testing::Plant;
 use cache_core::{
-    Acquire, Acquired, Claim, ErrorKind, Fill, Filled, Invalidated, Invalidation, Namespace, Put, PutOutcome, RemoteKey,
-    RemoteTier, Token,
+    Acquire, Acquired, Claim, ErrorKind, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Namespace, Put, PutOutcome,
+    RemoteKey, RemoteTier, Token, Unmark,
 };
 use cache_redis::RedisTier;
 use common::{AMPLE, HOUR, Raw, asks, body, fills, invalidation, key, namespace, shared, store, store_version, tier};
@@ -58,9 +58,9 @@ async fn a_foreign_value_survives_every_verb() {
         }
         assert_eq!(tier.fill(&key, &fills(&key, Token::default(), "x")).await.unwrap(), Filled::LeaseLost);
         assert!(!tier.release(&key, Token::default()).await.unwrap());
-        assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Foreign]);
-        assert_eq!(tier.put(&key, &put(&key, 9), HOUR).await.unwrap(), PutOutcome::Foreign);
-        assert_eq!(tier.clear(&namespace, HOUR).await.unwrap(), 0);
+        assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap().outcome, [Invalidated::Foreign]);
+        assert_eq!(tier.put(&key, &put(&key, 9), HOUR, None).await.unwrap().outcome, PutOutcome::Foreign);
+        assert_eq!(tier.clear(&namespace, HOUR, None).await.unwrap().outcome, 0);
 
         let after: Vec<u8> = raw.of("DUMP", &key).await;
         assert_eq!(before, after, "{foreigner:?} was changed");
@@ -78,7 +78,7 @@ async fn e2_a_record_cut_short_is_neither_filled_nor_read_and_an_invalidation_me
     let read = tier.get(&key).await.unwrap().record.unwrap();
     assert_eq!(Record::decode(&read, key.echo()), Err(Unreadable::Corrupt));
     assert_eq!(tier.acquire(&key, &asks(Token::unique(), Claim::Force)).await.unwrap(), Acquired::Newer);
-    assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Tombstoned]);
+    assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap().outcome, [Invalidated::Tombstoned]);
     store(&tier, &key, "again").await;
     assert_eq!(payload(&tier, &key).await.unwrap(), "again");
 }
@@ -109,7 +109,7 @@ async fn e4_a_record_over_the_limit_is_not_written_and_is_read_as_unreadable() {
     let err = narrow.fill(&key, &fills(&key, token, "eleven byte")).await.unwrap_err();
     assert_eq!(err.kind(), ErrorKind::TooLarge);
     let large = Put { body: body(&key, "eleven byte", HOUR), ..put(&key, 1) };
-    assert_eq!(narrow.put(&key, &large, HOUR).await.unwrap_err().kind(), ErrorKind::TooLarge);
+    assert_eq!(narrow.put(&key, &large, HOUR, None).await.unwrap_err().kind(), ErrorKind::TooLarge);
     assert_eq!(narrow.fill(&key, &fills(&key, token, "ten bytes.")).await.unwrap(), Filled::Stored);
     assert_eq!(payload(&narrow, &key).await.unwrap(), "ten bytes.");
 
@@ -126,10 +126,10 @@ async fn e4_a_record_over_the_limit_is_not_written_and_is_read_as_unreadable() {
 async fn a_value_is_gone_when_its_last_life_ends_and_no_sooner() {
     let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
     let (key, token, last) = (key(), Token::unique(), Duration::from_millis(300));
-    tier.acquire(&key, &asks(token, Claim::Vacant)).await.unwrap();
     let before = raw.time_us().await;
-    // The load began 100 ms ago, so 200 ms are left.
-    let fill = Fill { token, version: 0, age: Duration::from_millis(100), body: body(&key, "brief", last) };
+    let Acquired::Granted { at, .. } = tier.acquire(&key, &asks(token, Claim::Vacant)).await.unwrap() else { panic!("a lease") };
+    // The load began 100 ms before, so 200 ms are left.
+    let fill = Fill { token, version: 0, created: at - 100, body: body(&key, "brief", last) };
     assert_eq!(tier.fill(&key, &fill).await.unwrap(), Filled::Stored);
     let after = raw.time_us().await;
     loop {
@@ -159,7 +159,7 @@ async fn b11_a_lease_that_has_ended_goes_to_the_next_load_and_the_first_fill_is_
                 assert!(left <= Duration::from_millis(150), "{left:?}");
                 tokio::time::sleep(left).await;
             }
-            granted => break assert_eq!(granted, Acquired::Granted { floor: 0 }),
+            granted => break assert!(matches!(granted, Acquired::Granted { floor: 0, .. }), "{granted:?}"),
         }
     }
     assert_eq!(tier.fill(&key, &fills(&key, slow, "late")).await.unwrap(), Filled::LeaseLost);
@@ -177,8 +177,8 @@ async fn c9_scripts_survive_script_flush() {
             0 => drop(tier.acquire(&key, &asks(token, Claim::Force)).await.unwrap()),
             1 => assert_eq!(tier.fill(&key, &fills(&key, token, "x")).await.unwrap(), Filled::LeaseLost),
             2 => assert!(!tier.release(&key, token).await.unwrap()),
-            3 => assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR).await.unwrap(), [Invalidated::Tombstoned]),
-            _ => assert_eq!(tier.put(&key, &put(&key, 1), HOUR).await.unwrap(), PutOutcome::Tombstoned),
+            3 => assert_eq!(tier.invalidate(&[invalidation(&key)], HOUR, None).await.unwrap().outcome, [Invalidated::Tombstoned]),
+            _ => assert_eq!(tier.put(&key, &put(&key, 1), HOUR, None).await.unwrap().outcome, PutOutcome::Tombstoned),
         }
     }
 }
@@ -211,7 +211,7 @@ async fn one_call_invalidates_512_keys_and_answers_in_their_order() {
     store_version(&tier, &keys[300], "x", 7).await;
 
     let asked: Vec<_> = keys.iter().map(|key| Invalidation { key: key.clone(), version: Some(5) }).collect();
-    let outcomes = tier.invalidate(&asked, HOUR).await.unwrap();
+    let outcomes = tier.invalidate(&asked, HOUR, None).await.unwrap().outcome;
     assert_eq!(outcomes.len(), 512);
     for (at, outcome) in outcomes.iter().enumerate() {
         let wanted = match at {
@@ -221,7 +221,7 @@ async fn one_call_invalidates_512_keys_and_answers_in_their_order() {
         };
         assert_eq!(*outcome, wanted, "key {at}");
     }
-    assert_eq!(tier.invalidate(&[], HOUR).await.unwrap(), []);
+    assert_eq!(tier.invalidate(&[], HOUR, None).await.unwrap().outcome, []);
     assert!(tier.get_many(&[]).await.unwrap().is_empty());
     let read = tier.get_many(&keys).await.unwrap();
     assert!(read.iter().zip(&keys).enumerate().all(|(at, (fetched, key))| {
@@ -240,7 +240,7 @@ async fn clear_tombstones_its_namespace_and_no_other_key() {
     let keys: Vec<RemoteKey> = (0..3_000).map(|key: u32| ours.key(&key)).collect();
     for keys in keys.chunks(500) {
         let asked: Vec<_> = keys.iter().map(invalidation).collect();
-        tier.invalidate(&asked, HOUR).await.unwrap();
+        tier.invalidate(&asked, HOUR, None).await.unwrap();
     }
     let long = ours.key(&"k".repeat(1_000));
     for key in [&keys[0], &keys[2_999], &long] {
@@ -258,7 +258,7 @@ async fn clear_tombstones_its_namespace_and_no_other_key() {
     let (in_flight, key) = (Token::unique(), ours.key(&"in flight"));
     assert!(matches!(tier.acquire(&key, &asks(in_flight, Claim::Vacant)).await.unwrap(), Acquired::Granted { .. }));
 
-    assert_eq!(tier.clear(&ours, HOUR).await.unwrap(), 3_002);
+    assert_eq!(tier.clear(&ours, HOUR, None).await.unwrap().outcome, 3_002);
 
     for key in [&keys[0], &keys[2_999], &long] {
         assert_eq!(payload(&tier, key).await, None);
@@ -282,18 +282,29 @@ async fn a_key_that_vanishes_during_a_clear_stays_absent_and_gets_no_record_of_a
     for _ in 0..3 {
         for keys in keys.chunks(500) {
             let asked: Vec<_> = keys.iter().map(invalidation).collect();
-            tier.invalidate(&asked, HOUR).await.unwrap();
+            tier.invalidate(&asked, HOUR, None).await.unwrap();
         }
         let vanish = async {
             for key in &keys {
                 raw.of::<()>("DEL", key).await;
             }
         };
-        let (cleared, ()) = tokio::join!(tier.clear(&namespace, HOUR), vanish);
+        let (cleared, ()) = tokio::join!(tier.clear(&namespace, HOUR, None), vanish);
         cleared.unwrap();
         for (fetched, key) in tier.get_many(&keys).await.unwrap().into_iter().zip(&keys) {
             let decoded = fetched.unwrap().record.map(|record| Record::decode(&record, key.echo()));
             assert!(matches!(decoded, None | Some(Ok(_))), "{decoded:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_empty_string_is_foreign_to_announced_writes_too() {
+    let (tier, raw) = (tier(&shared().url()).await, Raw::connect(&shared().url()).await);
+    let (key, token) = (key(), Token::unique());
+    raw.query::<()>(redis::cmd("SET").arg(key.as_bytes()).arg("")).await;
+    assert_eq!(tier.mark(&key, &Mark { token, life: HOUR, retain: HOUR }).await.unwrap(), Marked::Foreign);
+    let unmark = Unmark { token, version: None, retain: HOUR };
+    assert_eq!(tier.unmark(&key, &unmark, None).await.unwrap().outcome, Invalidated::Foreign);
+    assert_eq!(raw.of::<u64>("STRLEN", &key).await, 0);
 }

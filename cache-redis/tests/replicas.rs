@@ -127,10 +127,10 @@ async fn what_this_tier_has_written_or_invalidated_is_read_from_the_master_while
     for key in &keys {
         assert_eq!(source(&reader, key).await, Source::Replica);
     }
-    reader.invalidate(&[invalidation(invalidated)], HOUR).await.unwrap();
+    reader.invalidate(&[invalidation(invalidated)], HOUR, None).await.unwrap();
     store(&reader, written, "new").await;
     let newer = Put { token: Token::unique(), version: 7, age: Duration::ZERO, body: body(put, "newer", HOUR) };
-    reader.put(put, &newer, HOUR).await.unwrap();
+    reader.put(put, &newer, HOUR, None).await.unwrap();
     let all = reader.get_many(&keys).await.unwrap();
     let mut one_by_one = Vec::new();
     for key in &keys {
@@ -175,7 +175,7 @@ async fn after_a_clear_or_the_end_of_a_prefix_all_is_read_from_the_master() {
         Raw::connect(&bed.master.url()).await.of::<u64>("DEL", &key).await;
         assert_eq!(source(&reader, &key).await, Source::Replica);
         if sweep {
-            assert_eq!(reader.clear(&namespace, HOUR).await.unwrap(), 0);
+            assert_eq!(reader.clear(&namespace, HOUR, None).await.unwrap().outcome, 0);
         } else {
             reader.invalidate_prefix(&namespace, &KeyPrefix::parts(["1"]), HOUR, |_| ()).await.unwrap();
         }
@@ -286,7 +286,7 @@ async fn while_the_master_is_there_it_is_read_and_while_it_is_away_replicas_are_
     let [kept, gone] = [bed.spread("kept").await, bed.spread("gone").await];
     assert_eq!(source(&reader, &kept).await, Source::Master);
     bed.stall();
-    reader.invalidate(&[invalidation(&gone)], HOUR).await.unwrap();
+    reader.invalidate(&[invalidation(&gone)], HOUR, None).await.unwrap();
     bed.master.kill();
     for _ in 0..20 {
         let start = Instant::now();
@@ -298,7 +298,7 @@ async fn while_the_master_is_there_it_is_read_and_while_it_is_away_replicas_are_
     let many = reader.get_many(&[kept.clone(), gone.clone(), kept.clone()]).await.unwrap();
     let many: Vec<_> = many.iter().map(|one| one.as_ref().ok().and_then(payload)).collect();
     assert_eq!(many, [Some(&b"kept"[..]), None, Some(b"kept")]);
-    assert!(reader.invalidate(&[invalidation(&kept)], HOUR).await.is_err(), "no replica takes it");
+    assert!(reader.invalidate(&[invalidation(&kept)], HOUR, None).await.is_err(), "no replica takes it");
     assert_eq!(reader.get(&kept).await.unwrap_err().kind(), ErrorKind::Unavailable, "it may have been done");
     bed.master.restart();
     common::until_back(&reader).await;
@@ -433,7 +433,7 @@ async fn the_replicas_of_a_cluster_are_read_for_all_slots_and_writes_go_to_the_m
     // A replica takes its master's place: what was one is written to now.
     tokio::task::block_in_place(|| servers.failover(0));
     until("all slots are written to", async || {
-        let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR).await;
+        let ended = tier.invalidate(&keys.iter().map(invalidation).collect::<Vec<_>>(), HOUR, None).await;
         ended.is_ok()
     })
     .await;

@@ -3,11 +3,15 @@
 mod common;
 
 use bytes::Bytes;
-use cache_core::record::{Body, FORMAT, HEADER_LEN, Record, State, is_ours};
+use cache_core::marks::{MOST_MARKS, marked, open_marks};
+use cache_core::record::{Body, FORMAT, HEADER_LEN, Record, State, is_ours, millis};
 use cache_core::testing::{Plant, remote_suite};
-use cache_core::{Acquire, Acquired, Claim, Command, Fill, Invalidation, Put, RemoteKey, RemoteTier, Reply, Slot, Token, step};
+use cache_core::{
+    Acquire, Acquired, Claim, Command, Fill, Invalidation, Mark, Put, RemoteKey, RemoteTier, Reply, Slot, Token, Unmark, step,
+};
 use cache_redis::RedisTier;
-use common::{Raw, body, key, shared, tier};
+use common::{Raw, body, key, local_ms, shared, tier};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -66,6 +70,8 @@ enum Asked {
     Release(Token),
     Invalidate(Option<u64>, Duration),
     Put(Put, Duration),
+    Mark(Mark),
+    Unmark(Unmark),
 }
 
 impl Run {
@@ -92,6 +98,8 @@ impl Run {
             Asked::Release(token) => Command::Release(*token),
             Asked::Invalidate(version, retain) => Command::Invalidate { version: *version, retain: *retain, echo },
             Asked::Put(put, retain) => Command::Put(put, *retain),
+            Asked::Mark(mark) => Command::Mark(mark, echo),
+            Asked::Unmark(unmark) => Command::Unmark(unmark, echo),
         };
         // The server's clock stands somewhere between these two when the script runs.
         let first = self.raw.time_us().await / 1_000;
@@ -102,7 +110,7 @@ impl Run {
         let found = self.slot().await;
         let read = self.raw.time_us().await / 1_000;
         let context = format!("seed {}, step {at}: {command:?} on {before:?}", self.seed);
-        assert!(alike(&said, &reply), "{context}: {said:?}, not {reply:?}");
+        assert!(alike(&said, &reply, first..=last), "{context}: {said:?}, not {reply:?}");
         assert!(between(&low, &found, &high, read), "{context}: found {found:?}, not {low:?} to {high:?}");
     }
 
@@ -130,14 +138,16 @@ impl Run {
             Asked::Release(token) => Reply::Release(tier.release(key, *token).await.expect("an answer")),
             Asked::Invalidate(version, retain) => {
                 let keys = [Invalidation { key: key.clone(), version: *version }];
-                Reply::Invalidate(tier.invalidate(&keys, *retain).await.expect("an answer")[0])
+                Reply::Invalidate(tier.invalidate(&keys, *retain, None).await.expect("an answer").outcome[0])
             }
-            Asked::Put(put, retain) => Reply::Put(tier.put(key, put, *retain).await.expect("an answer")),
+            Asked::Put(put, retain) => Reply::Put(tier.put(key, put, *retain, None).await.expect("an answer").outcome),
+            Asked::Mark(mark) => Reply::Mark(tier.mark(key, mark).await.expect("an answer")),
+            Asked::Unmark(unmark) => Reply::Unmark(tier.unmark(key, unmark, None).await.expect("an answer").outcome),
         }
     }
 
     fn ask(&mut self) -> Asked {
-        match self.rng.u8(0..10) {
+        match self.rng.u8(0..15) {
             0..3 => {
                 let token = Token::unique();
                 self.tokens.push(token);
@@ -154,10 +164,19 @@ impl Run {
             }
             3..6 => {
                 let version = self.version();
-                Asked::Fill(Fill { token: self.token(), version, age: self.time(), body: self.body() })
+                Asked::Fill(Fill { token: self.token(), version, created: self.created(), body: self.body() })
             }
             6 => Asked::Release(self.token()),
             7 | 8 => Asked::Invalidate(self.rng.bool().then(|| self.version()), self.time()),
+            9..12 => {
+                let token = if self.rng.bool() { Token::unique() } else { self.token() };
+                self.tokens.push(token);
+                Asked::Mark(Mark { token, life: self.time(), retain: self.time() })
+            }
+            12 | 13 => {
+                let version = self.rng.bool().then(|| self.version());
+                Asked::Unmark(Unmark { token: self.token(), version, retain: self.time() })
+            }
             _ => Asked::Put(
                 Put { token: Token::unique(), version: self.version(), age: self.time(), body: self.body() },
                 self.time(),
@@ -174,6 +193,13 @@ impl Run {
         let version = self.version();
         let record = Record { state, version, token: self.token(), deadline, created, marks: 1, body: self.body() };
         let mut bytes = record.encode();
+        if state == State::Marked && self.rng.bool() {
+            // About as many marks as there may be, some of which have ended, and something behind them.
+            let most = MOST_MARKS + 1 - self.rng.usize(0..3);
+            let marks: Vec<_> = (0..most).map(|_| (Token::unique(), if self.rng.u8(0..64) == 0 { 1 } else { 1 << 42 })).collect();
+            bytes = marked(&marks, version, self.key.echo()).encode();
+            bytes.truncate(bytes.len() - self.rng.usize(0..3));
+        }
         match self.rng.u8(0..6) {
             0 => return None,
             1 => bytes.truncate(self.rng.usize(0..HEADER_LEN)),
@@ -197,6 +223,16 @@ impl Run {
         body
     }
 
+    /// Some time ago, or at the ends of what a record can tell.
+    fn created(&mut self) -> u64 {
+        match self.rng.u8(0..8) {
+            0 => 0,
+            1 => 1,
+            2 => (1 << 48) - 1,
+            _ => local_ms().saturating_sub(millis(self.time())),
+        }
+    }
+
     /// None, or many seconds apart from all others, so that a test that takes one does not change an answer.
     fn time(&mut self) -> Duration {
         match self.rng.u8(0..5) {
@@ -218,8 +254,11 @@ impl Run {
     }
 }
 
-fn alike(said: &Reply, wanted: &Reply) -> bool {
+fn alike(said: &Reply, wanted: &Reply, when: RangeInclusive<u64>) -> bool {
     match (said, wanted) {
+        (Reply::Acquire(Acquired::Granted { floor: a, at }), Reply::Acquire(Acquired::Granted { floor: b, .. })) => {
+            a == b && when.contains(at)
+        }
         (Reply::Acquire(Acquired::Busy(said)), Reply::Acquire(Acquired::Busy(wanted))) => {
             said.abs_diff(*wanted) < Duration::from_secs(20)
         }
@@ -237,10 +276,24 @@ fn between(low: &Slot, found: &Slot, high: &Slot, read: u64) -> bool {
             (from..=to).contains(&expires)
                 && (a.deadline..=b.deadline).contains(&record.deadline)
                 && (a.created..=b.created).contains(&record.created)
-                && *record == Record { deadline: record.deadline, created: record.created, ..a }
+                && *record == Record { deadline: record.deadline, created: record.created, ..with_marks_of(record, a, &b) }
         }
         _ => low == found,
     }
+}
+
+/// The first record with another's marks, if each of those ends between what the two say of it.
+fn with_marks_of(found: &Record, mut low: Record, high: &Record) -> Record {
+    let [low_marks, found_marks, high_marks] = [&low, found, high].map(|record| open_marks(record, 0));
+    let mut all = low_marks.iter().zip(&found_marks).zip(&high_marks);
+    if found_marks.len() == low_marks.len()
+        && low_marks.len() == high_marks.len()
+        && all.all(|((a, found), b)| a.0 == found.0 && (a.1..=b.1).contains(&found.1))
+        && !found_marks.is_empty()
+    {
+        low.body.payload = found.body.payload.clone();
+    }
+    low
 }
 
 /// A record keeps six bytes of milliseconds.

@@ -1,7 +1,7 @@
 //! The record in L2: one key, writers that commit and then tell L2, loads that take a lease, read the origin and fill.
 //!
-//! The record's machine is not described a second time: each command runs [`cache_core::step`] itself. Only what that does not
-//! have yet is here: MARK and UNMARK ([`crate::marks`]) and of PUT the first form (`put_anywhere`), which the machine had.
+//! The record's machine is not described a second time: each command runs [`cache_core::step`] itself. Only the first form of PUT
+//! (`put_anywhere`), which the machine had, is here.
 //!
 //! One tick is one millisecond of the machine's. All times are kept as what is left of them, so that the clock may run for ever
 //! and the states are finite.
@@ -10,7 +10,7 @@ mod commands;
 mod props;
 pub(crate) mod record;
 
-use cache_core::record::{Body, Life, State};
+use cache_core::record::{Body, Life, State, millis};
 use cache_core::{Acquire, Claim, Command, Echo, Fill, Filled, Put, Reply, Slot, Token, step};
 use record::{NOW, Rec, payload};
 use stateright::{Model, Property};
@@ -204,10 +204,11 @@ pub(crate) fn put_anywhere(slot: Slot, put: &Put, now: u64) -> Slot {
         return slot;
     }
     let Put { token, version, age, ref body } = *put;
+    let created = now.saturating_sub(millis(age));
     let retain = ms(RETAIN);
     let acquire = Acquire { token, lease: retain, retain, claim: Claim::Force, schema: body.schema, generation: body.generation };
     let (taken, _) = step(slot.clone(), &Command::Acquire(&acquire, Echo::default()), now);
-    match step(taken, &Command::Fill(&Fill { token, version, age, body: body.clone() }), now) {
+    match step(taken, &Command::Fill(&Fill { token, version, created, body: body.clone() }), now) {
         (stored, Reply::Fill(Filled::Stored)) => stored,
         _ => slot,
     }

@@ -8,4 +8,3 @@ pub mod check;
 pub mod failover;
 pub mod l1;
 pub mod l2;
-pub mod marks;

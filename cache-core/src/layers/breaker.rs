@@ -15,8 +15,8 @@ use crate::remote::RemoteTier;
 /// | verbs | circuit |
 /// |---|---|
 /// | `get`, `get_many` | [`reads`](Self::reads) |
-/// | `acquire`, `fill`, `release`, `put` | [`changes`](Self::changes) |
-/// | `invalidate`, `clear` | none: they are always tried, and tell the circuits nothing |
+/// | `acquire`, `fill`, `release`, `put`, `mark` | [`changes`](Self::changes) |
+/// | `invalidate`, `unmark`, `clear` | none: they are always tried, and tell the circuits nothing |
 ///
 /// An invalidation is a promise, and an open circuit a guess from other calls. Refused, it would leave the old value readable until its
 /// TTL, perhaps on a server that is back already, or that only takes no new values. Trying costs its caller one timeout at most, and its
@@ -81,8 +81,8 @@ impl<T> Breaker<T> {
     fn circuit(&self, verb: Verb) -> Option<&Circuit> {
         match verb {
             Verb::Get | Verb::GetMany => Some(&self.reads),
-            Verb::Acquire | Verb::Fill | Verb::Release | Verb::Put => Some(&self.changes),
-            Verb::Invalidate | Verb::Clear => None,
+            Verb::Acquire | Verb::Fill | Verb::Release | Verb::Put | Verb::Mark => Some(&self.changes),
+            Verb::Invalidate | Verb::Unmark | Verb::Clear => None,
         }
     }
 

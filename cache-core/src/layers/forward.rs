@@ -10,7 +10,7 @@ pub(super) type Call<'a, R> = Pin<Box<dyn Future<Output = Result<R>> + Send + 'a
 /// Implements [`RemoteTier`](crate::RemoteTier) for a layer with a field `inner` and a method
 /// `async fn through<'a, R>(&'a self, verb: Verb, call: impl Fn() -> Call<'a, R>) -> Result<R>`.
 ///
-/// Each run of `call` is one call of the tier inside. `name` and `close` go straight to it.
+/// Each run of `call` is one call of the tier inside. `name`, `poll`, `listen`, `deployments` and `close` go straight to it.
 macro_rules! forward_verbs {
     ($layer:ident) => {
         #[async_trait::async_trait]
@@ -44,8 +44,9 @@ macro_rules! forward_verbs {
                 &self,
                 keys: &[$crate::Invalidation],
                 retain: std::time::Duration,
-            ) -> $crate::Result<Vec<$crate::Invalidated>> {
-                self.through($crate::layers::Verb::Invalidate, || self.inner.invalidate(keys, retain)).await
+                notice: Option<&$crate::Notice>,
+            ) -> $crate::Result<$crate::Told<Vec<$crate::Invalidated>>> {
+                self.through($crate::layers::Verb::Invalidate, || self.inner.invalidate(keys, retain, notice)).await
             }
 
             async fn put(
@@ -53,12 +54,48 @@ macro_rules! forward_verbs {
                 key: &$crate::RemoteKey,
                 put: &$crate::Put,
                 retain: std::time::Duration,
-            ) -> $crate::Result<$crate::PutOutcome> {
-                self.through($crate::layers::Verb::Put, || self.inner.put(key, put, retain)).await
+                notice: Option<&$crate::Notice>,
+            ) -> $crate::Result<$crate::Told<$crate::PutOutcome>> {
+                self.through($crate::layers::Verb::Put, || self.inner.put(key, put, retain, notice)).await
             }
 
-            async fn clear(&self, namespace: &$crate::Namespace, retain: std::time::Duration) -> $crate::Result<u64> {
-                self.through($crate::layers::Verb::Clear, || self.inner.clear(namespace, retain)).await
+            async fn mark(&self, key: &$crate::RemoteKey, mark: &$crate::Mark) -> $crate::Result<$crate::Marked> {
+                self.through($crate::layers::Verb::Mark, || self.inner.mark(key, mark)).await
+            }
+
+            async fn unmark(
+                &self,
+                key: &$crate::RemoteKey,
+                unmark: &$crate::Unmark,
+                notice: Option<&$crate::Notice>,
+            ) -> $crate::Result<$crate::Told<$crate::Invalidated>> {
+                self.through($crate::layers::Verb::Unmark, || self.inner.unmark(key, unmark, notice)).await
+            }
+
+            async fn clear(
+                &self,
+                namespace: &$crate::Namespace,
+                retain: std::time::Duration,
+                notice: Option<&$crate::Notice>,
+            ) -> $crate::Result<$crate::Told<u64>> {
+                self.through($crate::layers::Verb::Clear, || self.inner.clear(namespace, retain, notice)).await
+            }
+
+            // Not through the layer: polls are nobody's call, so none waits behind them, and they are neither counted nor held off by a breaker.
+            async fn poll(
+                &self,
+                prefix: &str,
+                partitions: &[$crate::Partition],
+            ) -> $crate::Result<Vec<$crate::Result<$crate::Meta>>> {
+                self.inner.poll(prefix, partitions).await
+            }
+
+            fn listen(&self, prefix: &str, ear: std::sync::Weak<dyn $crate::Ear>) -> Option<$crate::Listening> {
+                self.inner.listen(prefix, ear)
+            }
+
+            fn deployments(&self) -> Option<&$crate::Deployments> {
+                self.inner.deployments()
             }
 
             async fn close(&self) {

@@ -183,7 +183,7 @@ impl Drop for Watch<'_> {
 }
 
 /// In the order of [`index`].
-const KINDS: [ErrorKind; 15] = [
+const KINDS: [ErrorKind; 16] = [
     ErrorKind::Config,
     ErrorKind::Credentials,
     ErrorKind::Unavailable,
@@ -199,6 +199,7 @@ const KINDS: [ErrorKind; 15] = [
     ErrorKind::NoOrigin,
     ErrorKind::Codec,
     ErrorKind::TooLarge,
+    ErrorKind::Unannounced,
 ];
 
 /// A match and not a cast, so that a new kind does not compile before it has a place.
@@ -219,6 +220,7 @@ fn index(kind: ErrorKind) -> usize {
         ErrorKind::NoOrigin => 12,
         ErrorKind::Codec => 13,
         ErrorKind::TooLarge => 14,
+        ErrorKind::Unannounced => 15,
     }
 }
 

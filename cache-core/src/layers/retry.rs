@@ -89,6 +89,8 @@ pub struct RetryStats {
 /// |---|---|---|
 /// | `get`, `get_many` | yes | they change nothing |
 /// | `invalidate` | yes | a second tombstone costs a miss at most; a value at least as new as the version stays |
+/// | `mark` | yes | a token names one write, ever. One that lands behind its `unmark` keeps values off for the mark's life, and does no other harm |
+/// | `unmark` | yes | it takes its own mark and no other, and is an invalidation besides |
 /// | `release` | yes | a token names one lease, ever. `false` may then mean that an earlier attempt released it |
 /// | `acquire` | **no** | it could let an overtaken value in, see below; and a repeat takes its own lease for another's |
 /// | `fill` | no | a repeat finds its own value, hears that the lease is lost, and L1 throws the value away |
@@ -192,7 +194,7 @@ fn budget(rules: &RetryRules, clock: Clock) -> Budget {
 /// See the table at [`Retry`].
 fn may_run_twice(verb: Verb) -> bool {
     match verb {
-        Verb::Get | Verb::GetMany | Verb::Invalidate | Verb::Release => true,
+        Verb::Get | Verb::GetMany | Verb::Invalidate | Verb::Release | Verb::Mark | Verb::Unmark => true,
         Verb::Acquire | Verb::Fill | Verb::Put | Verb::Clear => false,
     }
 }

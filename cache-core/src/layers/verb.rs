@@ -19,12 +19,26 @@ pub enum Verb {
     Put,
     /// Invalidates a namespace.
     Clear,
+    /// Announces a write.
+    Mark,
+    /// Ends an announcement.
+    Unmark,
 }
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 8] =
-        [Self::Get, Self::GetMany, Self::Acquire, Self::Fill, Self::Release, Self::Invalidate, Self::Put, Self::Clear];
+    pub const ALL: [Self; 10] = [
+        Self::Get,
+        Self::GetMany,
+        Self::Acquire,
+        Self::Fill,
+        Self::Release,
+        Self::Invalidate,
+        Self::Put,
+        Self::Clear,
+        Self::Mark,
+        Self::Unmark,
+    ];
 
     /// The name of the trait's method: `"get_many"`. For metrics and traces.
     pub fn name(self) -> &'static str {
@@ -37,6 +51,8 @@ impl Verb {
             Self::Invalidate => "invalidate",
             Self::Put => "put",
             Self::Clear => "clear",
+            Self::Mark => "mark",
+            Self::Unmark => "unmark",
         }
     }
 }

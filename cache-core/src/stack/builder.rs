@@ -1,15 +1,18 @@
 //! How a cache is made.
 
+use super::coherent::{Coherence, Coherent};
 use super::origin::{Origin, Writer};
+use super::recovery::Recovery;
 use super::second::Second;
 use super::{Inner, TieredCache};
 use crate::backoff::Backoffs;
 use crate::clock::Clock;
 use crate::codec::{Codec, MessagePack};
+use crate::coherence::{Lease, Member, Notice};
 use crate::counters::Counters;
 use crate::error::{BoxError, Error, Result};
 use crate::flights::Flights;
-use crate::key::{Key, KeyParts, Namespace};
+use crate::key::{Key, KeyParts, Namespace, read_key};
 use crate::local::{LocalTier, NoLocal};
 use crate::payload::Packing;
 use crate::remote::RemoteTier;
@@ -41,7 +44,7 @@ pub trait Storable: Serialize + DeserializeOwned {}
 impl<V: Serialize + DeserializeOwned> Storable for V {}
 
 /// What stands between this process and its second level.
-type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyParts));
+type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyParts), fn(&[u8]) -> Option<K>);
 
 /// Describes a cache. [`build`](Self::build) checks it as a whole.
 ///
@@ -60,6 +63,8 @@ type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyPart
 /// | `encryption` (feature `encryption`) | none | whether values are sealed for L2, and by which keys |
 /// | [`load_timeout`](Self::load_timeout) | 10 s | how long a load, or a write, may take |
 /// | [`lease`](Self::lease) | 2 s | how long other nodes wait for this node's load |
+/// | [`coherence`](Self::coherence) | 3 s, grace 30 s | how soon L1 follows other nodes' writes, whatever is lost; see [`Coherence`] |
+/// | [`strict`](Self::strict) | no | whether writes are announced before they are committed |
 /// | [`clock`](Self::clock) | the kernel's | for tests |
 ///
 /// ```
@@ -101,6 +106,8 @@ pub struct Builder<K, V, L = NoLocal> {
     packing: Packing,
     load_timeout: Duration,
     lease: Duration,
+    coherence: Option<Coherence>,
+    strict: bool,
     clock: Clock,
 }
 
@@ -122,6 +129,8 @@ impl<K, V, L> TieredCache<K, V, L> {
             packing: Packing::default(),
             load_timeout: Duration::from_secs(10),
             lease: Duration::from_secs(2),
+            coherence: Some(Coherence::default()),
+            strict: false,
             clock: Clock::default(),
         }
     }
@@ -143,6 +152,8 @@ impl<K, V, L> Builder<K, V, L> {
             packing,
             load_timeout,
             lease,
+            coherence,
+            strict,
             clock,
             ..
         } = self;
@@ -160,6 +171,8 @@ impl<K, V, L> Builder<K, V, L> {
             packing,
             load_timeout,
             lease,
+            coherence,
+            strict,
             clock,
         }
     }
@@ -178,7 +191,7 @@ impl<K, V, L> Builder<K, V, L> {
     where
         K: Key,
     {
-        self.l2 = Some((Arc::new(tier), Box::new(codec), |key, parts| key.write(parts)));
+        self.l2 = Some((Arc::new(tier), Box::new(codec), |key, parts| key.write(parts), read_key));
         self
     }
 
@@ -277,6 +290,56 @@ impl<K, V, L> Builder<K, V, L> {
         self
     }
 
+    /// Within which time L1 of this node follows what other nodes write, and what it does while it cannot know.
+    pub fn coherence(mut self, coherence: Coherence) -> Self {
+        self.coherence = Some(coherence);
+        self
+    }
+
+    /// Neither tells other nodes of this one's writes nor listens to theirs: L1 of any node may then serve an overwritten value for the rest of its
+    /// life, or [`Ttl::l1_at_most`]. For a service of one process, and for values that never change.
+    pub fn incoherent(mut self) -> Self {
+        self.coherence = None;
+        self
+    }
+
+    /// Announces each [`write`](TieredCache::write) in L2 before it is committed, so that from the commit on no node finds the older value there: without
+    /// this, L2 serves it until the invalidation behind the commit has come. For values where that moment matters, such as rights and balances. All
+    /// nodes that write the namespace must do so.
+    ///
+    /// A write then is: the **mark**, which removes the key's value from L2 and keeps others off; this node's L1 lets go of the key; the commit; and the
+    /// **unmark**, which invalidates the key and tells other nodes. L1 of those follows as always, within the bound of their
+    /// [`coherence`](Self::coherence): it may serve the older value for so long.
+    ///
+    /// - It costs one more round trip to L2 before the commit, and what `write` saves in a [`versioned`](Self::versioned) cache: no write replaces a value, so
+    ///   the key's next reader loads it.
+    /// - While a key is marked, other nodes' readers wait for the write, for half of their [`load_timeout`](Self::load_timeout) at most; then they load, and
+    ///   no tier keeps what they got. Readers of this node load at once. At most 64 writes of a key may be under way.
+    /// - With L2 away **nothing is written**: `write` gives [`ErrorKind::Unannounced`](crate::ErrorKind::Unannounced) and the writer is not called. So it does
+    ///   where what L2 holds under the key is not ours.
+    /// - A mark stands for `load_timeout` and 2 s. The writer counts on it for 1 s less from when it was sent, and gives a write up that takes longer:
+    ///   the key is invalidated, for it may have committed, and the caller gets [`ErrorKind::Timeout`](crate::ErrorKind::Timeout). The mark of a writer that
+    ///   died ends by itself.
+    /// - [`insert`](TieredCache::insert), [`invalidate`](TieredCache::invalidate) and writes that are made elsewhere are not announced.
+    ///
+    /// **Loaders must read the primary.** Two things break the promise: a replica of the database that lags, where the mark ends by itself between the commit
+    /// and the unmark; and a mark that Redis evicts, which every `maxmemory-policy` but `noeviction` may do. A value that
+    /// is read from a replica of Redis is as old as that, and marked so.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use cache_core::{EmbeddedTier, TieredCache};
+    ///
+    /// let rights = TieredCache::<u64, String>::builder("rights").l2(EmbeddedTier::new()).strict().build()?;
+    /// rights.write_with(&7, || async { Ok::<_, std::io::Error>("none".to_owned()) }).await?;
+    /// assert_eq!(rights.get(&7).await, None, "its next reader loads it");
+    /// # Ok::<_, cache_core::Error>(()) }).unwrap();
+    /// ```
+    pub fn strict(mut self) -> Self {
+        self.strict = true;
+        self
+    }
+
     /// Where the cache reads the time.
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
@@ -305,6 +368,9 @@ where
         if self.max_value_bytes == 0 && self.l2.is_some() {
             return Err(Error::config("max_value_bytes is zero: nothing would ever be stored in L2; leave .l2(…) out instead"));
         }
+        if self.strict && self.l2.is_none() {
+            return Err(Error::config("strict writes are announced in L2: give the cache one, or leave .strict() out"));
+        }
         if self.load_timeout.is_zero() || self.load_timeout > LONGEST_LOAD {
             return Err(Error::config("load_timeout must lie above zero and at most at 60 s, the life of a tombstone in L2"));
         }
@@ -313,36 +379,54 @@ where
         }
         let (schema, max_value_bytes, lease) = (self.schema, self.max_value_bytes, self.lease);
         let packing = self.packing.checked(max_value_bytes)?;
-        let l2 = self.l2.map(|(tier, codec, write_key)| Second {
+        if let Some(coherence) = self.coherence {
+            coherence.check()?;
+        }
+        let joined = self.l2.as_ref().zip(self.coherence).and_then(|((tier, ..), coherence)| {
+            let deployment = tier.deployments()?.join(tier, namespace.prefix(), &self.clock, coherence.bound);
+            Some(Coherent { deployment, coherence, lease: Lease::new(coherence.bound), signature: fastrand::u64(1..) })
+        });
+        let notice = joined.as_ref().map(|joined| Notice { node: joined.signature, namespace: namespace.clone() });
+        let l2 = self.l2.map(|(tier, codec, write_key, read_key)| Second {
             tier,
             codec,
             packing,
             write_key,
+            read_key,
+            notice,
             namespace: namespace.clone(),
             schema,
             max_value_bytes,
             lease,
             retain: RETAIN,
         });
-        Ok(TieredCache {
-            inner: Arc::new(Inner {
-                name: namespace.name().into(),
-                window: Window::new(&self.clock),
-                clock: self.clock,
-                ttl: self.ttl,
-                hasher: foldhash::quality::RandomState::default(),
-                l1: self.l1,
-                l2,
-                origin: self.origin,
-                writer: self.writer,
-                version_of: self.version_of,
-                load_timeout: self.load_timeout,
-                flights: Arc::new(Flights::new()),
-                backoffs: Backoffs::default(),
-                counters: Counters::new(),
-                tasks: Tasks::default(),
-                closed: AtomicBool::new(false),
-            }),
-        })
+        let inner = Arc::new(Inner {
+            name: namespace.name().into(),
+            window: Window::new(&self.clock),
+            clock: self.clock,
+            ttl: self.ttl,
+            hasher: foldhash::quality::RandomState::default(),
+            l1: self.l1,
+            l2,
+            coherent: joined,
+            origin: self.origin,
+            writer: self.writer,
+            version_of: self.version_of,
+            load_timeout: self.load_timeout,
+            strict: self.strict,
+            flights: Arc::new(Flights::new()),
+            backoffs: Backoffs::default(),
+            recovery: Recovery::default(),
+            counters: Counters::new(),
+            tasks: Tasks::default(),
+            closed: AtomicBool::new(false),
+        });
+        if let Some(coherent) = &inner.coherent {
+            let member: Arc<dyn Member> = inner.clone();
+            coherent.deployment.admit(Arc::downgrade(&member));
+            // If it is within a runtime: or else its first call that needs L2 does it.
+            coherent.deployment.start();
+        }
+        Ok(TieredCache { inner })
     }
 }

@@ -1,14 +1,15 @@
 //! What a flight's leader does: ask L2, take the lease, load, fill, keep.
 
-use super::Inner;
 use super::origin::{Loader, guarded};
 use super::second::{Read, Second};
+use super::{Inner, Recalled, from_l1};
 use crate::answer::{Answer, Freshness, Tier, Why};
 use crate::counters::Event;
 use crate::error::{Error, Result};
 use crate::flights::{Flight, Flights, Lead, Outcome};
 use crate::key::RemoteKey;
 use crate::local::{Local, LocalTier, Stamp, Terms};
+use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::record::Life;
 use crate::remote::{Acquired, Claim, Filled};
@@ -73,6 +74,10 @@ pub(super) struct Job<V> {
     loader: Loader<V>,
     claim: Claim,
     last_resort: Option<LastResort<V>>,
+    /// What L1 has and cannot vouch for, in case that L2 cannot be asked.
+    doubtful: Option<Local<V>>,
+    /// A replica's word is worth nothing: it may be older than what was asked for.
+    without_replicas: bool,
 }
 
 /// A value past its soft life, for when the load fails.
@@ -85,18 +90,29 @@ struct LastResort<V> {
 
 impl<V> Job<V> {
     /// A load, and what L1 has of the key.
-    pub(super) fn new(loader: Loader<V>, claim: Claim, last_resort: Option<Local<V>>) -> Self {
-        let last_resort = last_resort.map(|local| LastResort { value: local.value, stamp: local.stamp, terms: None });
-        Self { loader, claim, last_resort }
+    pub(super) fn new(loader: Loader<V>, claim: Claim, recalled: Recalled<V>) -> Self {
+        let (last_resort, doubtful) = match recalled {
+            Recalled::Known(local) => (Some(LastResort { value: local.value, stamp: local.stamp, terms: None }), None),
+            Recalled::Doubtful(local) => (None, Some(local)),
+            Recalled::None => (None, None),
+        };
+        Self { loader, claim, last_resort, doubtful, without_replicas: false }
+    }
+
+    pub(super) fn without_replicas(self) -> Self {
+        Self { without_replicas: true, ..self }
     }
 }
 
 /// What L2 had to say before a load.
 enum Before<V> {
     Answer(Answer<V>),
-    Lease(Token),
+    /// And when it was granted, in ms of L2's time.
+    Lease(Token, u64),
     /// L2 is down, or must be left alone: the value goes to L1 only.
     Nothing,
+    /// Another load took too long, or an announced write, before whose commit this load may read: the value is kept nowhere.
+    Beside,
     /// The same, and this token may hold a lease all the same: the reply was lost.
     Lost(Token),
 }
@@ -136,6 +152,7 @@ where
             }
             // Behind the landing: nobody should wait for an answer because L2 is slow.
             if let (Some(token), Some((l2, key))) = (landing.release, &remote)
+                && !is(Mutant::NoRelease)
                 && let Err(err) = l2.release(key, token).await
             {
                 inner.l2_failed("release", &err);
@@ -153,25 +170,29 @@ where
     ) -> Landing<V> {
         let deadline = Instant::now() + self.load_timeout;
         let before = match remote {
+            // Its invalidation is under way, or could not be told: L2 may have the older value, and must not get this one.
+            Some(_) if flight.ticket.is_barred() => Before::Nothing,
             Some((l2, key)) => {
                 // Half the time at most goes into waiting for another's load: the other half is for our own.
                 let patience = Instant::now() + self.load_timeout / 2;
                 let before = self.ask_l2(flight, l2, key, &mut job, patience).await;
                 if job.claim != Claim::Stale {
-                    self.counters.count(if matches!(before, Before::Answer(_)) { Event::L2Hit } else { Event::L2Miss });
+                    let is_hit = matches!(&before, Before::Answer(answer) if answer.tier != Tier::L1);
+                    self.counters.count(if is_hit { Event::L2Hit } else { Event::L2Miss });
                 }
                 before
             }
             None => Before::Nothing,
         };
+        let beside = matches!(before, Before::Beside);
         let (lease, lost) = match before {
             Before::Answer(answer) => {
                 let stale = job.claim == Claim::Vacant && answer.is_stale();
                 return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
             }
-            Before::Lease(token) => (Some(token), None),
+            Before::Lease(token, at) => (Some((token, at)), None),
             Before::Lost(token) => (None, Some(token)),
-            Before::Nothing => (None, None),
+            Before::Nothing | Before::Beside => (None, None),
         };
         // The start of the load stamps its value: what it reads is no younger than that.
         let began = self.clock.now();
@@ -187,14 +208,13 @@ where
             Ok((version, value)) => {
                 self.backoffs.succeeded(flight.ticket.hash());
                 let life = self.ttl.life();
-                let age = self.clock.now().since(began);
                 let (keep, release) = match (lease, remote) {
-                    (Some(token), Some((l2, key))) => self.fill(l2, key, token, version, life, age, &value).await,
-                    _ => (true, lost),
+                    (Some(lease), Some((l2, key))) => self.fill(l2, key, lease, version, life, &value).await,
+                    _ => (!beside, lost),
                 };
                 if keep {
                     // The token names the load, whether or not L2 took its value.
-                    let (partition, token) = (partition(remote), lease.unwrap_or_default());
+                    let (partition, token) = (partition(remote), lease.map(|(token, _)| token).unwrap_or_default());
                     self.keep(flight, &value, &self.terms(began, life, partition, version, token));
                 }
                 let answer = Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh };
@@ -203,7 +223,11 @@ where
             Err(err) => {
                 self.counters.count(Event::LoadError);
                 self.backoffs.failed(flight.ticket.hash(), self.clock.now());
-                Landing { outcome: self.fall_back(flight, job.last_resort, err), release: lease.or(lost), refresh: None }
+                Landing {
+                    outcome: self.fall_back(flight, job.last_resort, err),
+                    release: lease.map(|(token, _)| token).or(lost),
+                    refresh: None,
+                }
             }
         }
     }
@@ -225,7 +249,12 @@ where
             let busy = match l2.read(key, &self.clock).await {
                 Err(err) => {
                     self.l2_failed("get", &err);
-                    return Before::Nothing;
+                    let doubtful = job.doubtful.take().filter(|_| job.claim == Claim::Vacant && flight.ticket.is_live());
+                    let Some(local) = doubtful.filter(|local| self.in_grace(local, self.clock.now())) else {
+                        return Before::Nothing;
+                    };
+                    self.counters.count(Event::Unverified);
+                    return Before::Answer(from_l1(local, Freshness::Unverified));
                 }
                 Ok(Read::Value(found, leased)) => {
                     claim = job.claim;
@@ -239,7 +268,9 @@ where
                     job.last_resort = Some(LastResort { value: found.value, stamp: terms.stamp, terms: Some(terms) });
                     (!leased.is_zero()).then_some(leased)
                 }
-                Ok(Read::FromReplica(Some(found))) if job.claim == Claim::Vacant => return Before::Answer(self.echo(found)),
+                Ok(Read::FromReplica(Some(found))) if job.claim == Claim::Vacant && !job.without_replicas => {
+                    return Before::Answer(self.echo(found));
+                }
                 Ok(Read::Leased(left)) => Some(left),
                 // From a replica, nothing to serve, or something for a refresh, which wants the master's: the acquire says what that has, and the
                 // next read sees it.
@@ -255,7 +286,7 @@ where
             let busy = match busy {
                 Some(left) => left,
                 None => match l2.acquire(key, token, claim).await {
-                    Ok(Acquired::Granted { .. }) => return Before::Lease(token),
+                    Ok(Acquired::Granted { at, .. }) => return Before::Lease(token, at),
                     Ok(Acquired::Busy(left)) => left,
                     Ok(Acquired::Hit) => {
                         disagreements += 1;
@@ -287,7 +318,7 @@ where
                 });
             }
             if Instant::now() + pause >= patience {
-                return Before::Nothing;
+                return if self.strict && !is(Mutant::KeptBesideMark) { Before::Beside } else { Before::Nothing };
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(busy)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -306,10 +337,9 @@ where
         &self,
         l2: &Second<K, V>,
         key: &RemoteKey,
-        token: Token,
+        (token, granted): (Token, u64),
         version: u64,
         life: Life,
-        age: Duration,
         value: &V,
     ) -> (bool, Option<Token>) {
         let body = match l2.encode(key, value, version, life) {
@@ -320,7 +350,7 @@ where
                 return (true, Some(token));
             }
         };
-        match l2.fill(key, token, version, age, body).await {
+        match l2.fill(key, token, version, granted, body).await {
             Ok(Filled::Stored) => (true, None),
             Ok(refusal) => {
                 self.counters.count(Event::L2Refused);

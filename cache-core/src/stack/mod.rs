@@ -1,14 +1,18 @@
 //! The stack: L1 over L2 over the origin.
 
 mod builder;
+mod coherent;
 mod lead;
 mod origin;
 mod read;
+mod recovery;
 mod second;
+mod strict;
 mod warm;
 mod write;
 
 pub use builder::{Builder, Storable};
+pub use coherent::Coherence;
 pub use origin::Loader;
 pub(crate) use origin::loader;
 pub use warm::{WarmUp, Warmed};
@@ -17,18 +21,22 @@ pub use write::Closed;
 use crate::answer::{Answer, Freshness, Tier};
 use crate::backoff::Backoffs;
 use crate::clock::{Clock, Moment};
+use crate::coherence::Standing;
 use crate::counters::{Counters, Event};
 use crate::error::{Error, Result};
 use crate::flights::Flights;
 use crate::local::{Local, LocalTier, NoLocal, Stamp, Terms};
+use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::record::Life;
 use crate::stats::{Stats, Window, snapshot};
 use crate::tasks::Tasks;
 use crate::token::Token;
 use crate::ttl::Ttl;
+use coherent::Coherent;
 use foldhash::quality::RandomState;
 use origin::{Origin, Writer};
+use recovery::Recovery;
 use second::Second;
 use std::borrow::Borrow;
 use std::fmt;
@@ -58,12 +66,16 @@ pub(crate) struct Inner<K, V, L> {
     hasher: RandomState,
     l1: L,
     l2: Option<Second<K, V>>,
+    coherent: Option<Coherent>,
     origin: Option<Origin<K, V>>,
     writer: Option<Writer<K, V>>,
     version_of: Option<fn(&V) -> u64>,
     load_timeout: Duration,
+    /// Writes are announced before they are committed.
+    strict: bool,
     flights: Arc<Flights<K, V>>,
     backoffs: Backoffs,
+    recovery: Recovery<K>,
     counters: Counters,
     window: Window,
     tasks: Tasks,
@@ -98,11 +110,29 @@ where
         &self.inner.name
     }
 
+    /// Waits until L1 is verified, for `limit` at most: until this node hears what other nodes invalidate, and nothing that it loaded before has to be asked
+    /// about again. `false` if it is not, because L2 is away, say. For a readiness probe, and before [`warm`](Self::warm). At once without L1 or L2.
+    pub async fn ready(&self, limit: Duration) -> bool {
+        let Some(coherent) = self.inner.coherent.as_ref().filter(|_| self.inner.l1.capacity().is_some()) else { return true };
+        coherent.deployment.start();
+        coherent.deployment.verified(coherent.coherence.bound, limit).await
+    }
+
     /// What the cache has done since it was built. Costs a sum over the threads that have used it.
     pub fn stats(&self) -> Stats {
         let inner = &self.inner;
         let recent = inner.window.recent(inner.clock.now(), &inner.counters);
-        snapshot(&inner.counters, recent, inner.l1.len(), inner.l1.evictions())
+        let mut stats = snapshot(&inner.counters, recent, inner.l1.len(), inner.l1.evictions());
+        stats.coherence.owed = u64::try_from(inner.recovery.owed()).unwrap_or(u64::MAX);
+        if let Some(coherent) = &inner.coherent {
+            let counts = coherent.deployment.counts();
+            stats.coherence.unverified_partitions = coherent.deployment.unverified(coherent.coherence.bound) as u64;
+            stats.coherence.messages = counts.heard.load(Ordering::Relaxed);
+            stats.coherence.suspicions = counts.suspicions.load(Ordering::Relaxed);
+            stats.coherence.polls = counts.polls.load(Ordering::Relaxed);
+            stats.coherence.poll_errors = counts.poll_errors.load(Ordering::Relaxed);
+        }
+        stats
     }
 }
 
@@ -115,6 +145,22 @@ enum NotFresh<V> {
         /// Past hard, before last.
         last_resort: Option<Local<V>>,
     },
+    /// Before hard, and it may have been invalidated: not counted so far.
+    Doubtful {
+        hash: u64,
+        local: Local<V>,
+        /// It may be served, marked: L2 is known to be away.
+        grace: bool,
+    },
+}
+
+/// What L1 has of a key, not counted.
+enum Recalled<V> {
+    /// It may be answered with, as far as its age allows.
+    Known(Local<V>),
+    /// It may have been invalidated.
+    Doubtful(Local<V>),
+    None,
 }
 
 impl<K, V, L> Inner<K, V, L>
@@ -140,6 +186,15 @@ where
     {
         let hash = self.hash(key);
         let now = self.clock.now();
+        if self.is_verified(now) { self.look_at(hash, key, now, fresh) } else { self.look_closely(hash, key, now, fresh) }
+    }
+
+    #[inline]
+    fn look_at<Q, T>(&self, hash: u64, key: &Q, now: Moment, fresh: impl FnOnce(Local<&V>) -> T) -> Result<T, NotFresh<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
         let found =
             self.l1.with(hash, key, now, |local| if is_fresh(&local, now) { Ok(fresh(local)) } else { Err(not_suspect(local)) });
         match found {
@@ -152,6 +207,29 @@ where
         }
     }
 
+    /// The same where not all partitions are verified: this key's may be, or its entry be so young that it need not.
+    #[cold]
+    fn look_closely<Q, T>(&self, hash: u64, key: &Q, now: Moment, fresh: impl FnOnce(Local<&V>) -> T) -> Result<T, NotFresh<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.recall(hash, key, now) {
+            Recalled::Doubtful(local) if now < local.stamp.hard => {
+                let grace = self.standing(local.partition, local.stamp.created, now) == Standing::Grace;
+                Err(NotFresh::Doubtful { hash, local, grace })
+            }
+            // This very entry, and not what may have taken its place.
+            Recalled::Known(Local { value, stamp, partition, suspect }) if now < stamp.soft => {
+                self.counters.count(Event::L1Hit);
+                Ok(fresh(Local { value: &value, stamp, partition, suspect }))
+            }
+            Recalled::Known(local) => Err(self.not_fresh(hash, Some(local), now)),
+            // What is doubtful and past its hard life is no last resort.
+            Recalled::Doubtful(_) | Recalled::None => Err(self.not_fresh(hash, None, now)),
+        }
+    }
+
     fn not_fresh(&self, hash: u64, found: Option<Local<V>>, now: Moment) -> NotFresh<V> {
         match found {
             Some(local) if now < local.stamp.hard => {
@@ -160,20 +238,68 @@ where
                 NotFresh::Stale(local)
             }
             last_resort => {
-                self.counters.count(Event::L1Miss);
-                self.window.sample(now, &self.counters);
+                self.missed();
                 NotFresh::Miss { hash, last_resort }
             }
         }
     }
 
-    /// What L1 has of a key that may be answered with, not counted.
-    fn recall<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    /// What L1 has of a key, not counted.
+    fn recall<Q>(&self, hash: u64, key: &Q, now: Moment) -> Recalled<V>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        self.l1.with(hash, key, now, not_suspect).flatten()
+        if !self.is_verified(now) {
+            let Some((partition, created)) = self.l1.with(hash, key, now, |local| (local.partition, local.stamp.created)) else {
+                return Recalled::None;
+            };
+            // First how its partition stands, then whether it is suspect.
+            let standing = self.standing(partition, created, now);
+            let found = self.l1.with(hash, key, now, not_suspect).flatten();
+            let found = found.or_else(|| {
+                let suspect = || self.l1.get(hash, key, now);
+                is(Mutant::GraceForSuspects).then(suspect).flatten()
+            });
+            return match found {
+                Some(local) if standing == Standing::Verified && local.stamp.created >= created => Recalled::Known(local),
+                Some(local) => Recalled::Doubtful(local),
+                None => Recalled::None,
+            };
+        }
+        self.l1.with(hash, key, now, not_suspect).flatten().map_or(Recalled::None, Recalled::Known)
+    }
+
+    /// What L1 has and may be answered with.
+    fn recall_known<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        match self.recall(hash, key, now) {
+            Recalled::Known(local) => Some(local),
+            Recalled::Doubtful(_) | Recalled::None => None,
+        }
+    }
+
+    /// An answer of L1 that may have been invalidated, counted.
+    fn unverified(&self, local: Local<V>) -> Answer<V> {
+        self.counters.count(Event::L1Hit);
+        self.counters.count(Event::Unverified);
+        from_l1(local, Freshness::Unverified)
+    }
+
+    /// The same of a key that was counted as a miss before L2 failed.
+    fn unverified_after_all(&self, local: Local<V>) -> Answer<V> {
+        self.counters.count(Event::L2Miss);
+        self.counters.count(Event::Unverified);
+        from_l1(local, Freshness::Unverified)
+    }
+
+    /// A key that L1 cannot answer for after all, counted.
+    fn missed(&self) {
+        self.counters.count(Event::L1Miss);
+        self.window.sample(self.clock.now(), &self.counters);
     }
 
     /// Keeps in L1 what came from elsewhere, unless L1 has something newer, an insert's or another load's.
@@ -211,7 +337,7 @@ fn is_fresh<V>(local: &Local<&V>, now: Moment) -> bool {
     !local.suspect && now < local.stamp.soft
 }
 
-/// A suspect entry is as good as none, no last resort either, until it can be revalidated against L2 (issue 5).
+/// A suspect entry is as good as none, no last resort either: L2 is asked, and what it says takes its place.
 fn not_suspect<V: Clone>(local: Local<&V>) -> Option<Local<V>> {
     (!local.suspect).then(|| local.cloned())
 }

@@ -3,14 +3,16 @@
 use super::lead::{Job, is_loading};
 use super::origin::{BoxFuture, Loader, loader};
 use super::second::{Found, Read};
-use super::{Inner, NotFresh, TieredCache, from_l1, is_fresh};
+use super::{Inner, NotFresh, Recalled, TieredCache, from_l1, is_fresh};
 use crate::answer::{Answer, Cached, Freshness, Tier, Why};
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
-use crate::flights::{Outcome, Turn};
-use crate::local::LocalTier;
+use crate::flights::{Outcome, Ticket, Turn};
+use crate::local::{Local, LocalTier};
+use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::remote::Claim;
+use crate::written::WriteToken;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::Hash;
@@ -19,6 +21,24 @@ use std::time::Duration;
 
 /// How much longer than a load may take its callers wait: for L2 before and behind it.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// A key that L1 has no answer for.
+struct Missing<V> {
+    /// Its place among the keys that were asked for.
+    at: usize,
+    hash: u64,
+    /// What L1 has, in case that L2 cannot be asked.
+    doubtful: Option<Local<V>>,
+}
+
+/// How a load flies.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flying {
+    /// With whoever loads the key already.
+    Joined,
+    /// Anew, and asking no replica.
+    Alone,
+}
 
 impl<K, V, L> TieredCache<K, V, L>
 where
@@ -88,6 +108,11 @@ where
     {
         let inner = &self.inner;
         let (hash, now) = (inner.hash(key), inner.clock.now());
+        if !inner.is_verified(now) {
+            let local = inner.recall_known(hash, key, now).filter(|local| now < local.stamp.soft)?;
+            inner.counters.count(Event::L1Hit);
+            return Some(f(&local.value));
+        }
         let read = inner.l1.with(hash, key, now, |local| is_fresh(&local, now).then(|| f(local.value))).flatten()?;
         inner.counters.count(Event::L1Hit);
         Some(read)
@@ -104,8 +129,14 @@ where
                     self.inner.refresh(self.inner.hash(key), key, None);
                     Some(local.value)
                 }
+                Err(NotFresh::Doubtful { local, grace: true, .. }) => Some(self.inner.unverified(local).value),
+                Err(NotFresh::Doubtful { hash, local, grace: false }) => {
+                    self.inner.missed();
+                    missing.push(Missing { at, hash, doubtful: Some(local) });
+                    None
+                }
                 Err(NotFresh::Miss { hash, .. }) => {
-                    missing.push((at, hash));
+                    missing.push(Missing { at, hash, doubtful: None });
                     None
                 }
             });
@@ -150,6 +181,32 @@ where
         Ok(answer.into_cached(self.inner.clock.now()))
     }
 
+    /// As [`load_cached`](Self::load_cached), and nothing older than the write that the token is from: read your writes, on whatever node.
+    ///
+    /// Where this node has not heard of that write yet, its L1 lets go of the key and L2's master is asked, or the origin if L2 has no value. Such a read
+    /// joins no load of another's.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub async fn load_after<Q>(&self, key: &Q, token: &WriteToken) -> Result<Cached<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
+        let (inner, key) = (&self.inner, key.to_owned());
+        if inner.covers(token)
+            && let Ok(answer) = inner.look::<K, _>(&key, |local| from_l1(local.cloned(), Freshness::Fresh))
+        {
+            return Ok(answer.into_cached(inner.clock.now()));
+        }
+        let hash = inner.hash(&key);
+        if !inner.covers(token) {
+            inner.let_go(hash, &key, None);
+        }
+        let answer = inner.load_missing::<K>(hash, &key, None, None, Flying::Alone).await?;
+        Ok(answer.into_cached(inner.clock.now()))
+    }
+
     /// The value from L1 or L2, else from this closure, which runs once however many callers ask for the key.
     ///
     /// The closure runs in a task of its own, so it owns what it uses (`'static`); the result is stored as
@@ -184,64 +241,116 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let hash = match looked {
+        let (hash, doubtful) = match looked {
             NotFresh::Stale(local) => {
                 self.refresh(self.hash(key), key, None);
                 return ready(Ok(Some(from_l1(local, Freshness::Stale { why: Why::Refreshing }))));
             }
-            NotFresh::Miss { hash, .. } => hash,
+            NotFresh::Doubtful { local, grace: true, .. } => return ready(Ok(Some(self.unverified(local)))),
+            NotFresh::Doubtful { hash, local, grace: false } => (hash, Some(local)),
+            NotFresh::Miss { hash, .. } => (hash, None),
         };
         let (inner, key) = (self.clone(), key.to_owned());
         Box::pin(async move {
             inner.open()?;
+            inner.wake();
+            let doubtful = match doubtful {
+                Some(local) => match inner.after_poll(&key, &local).await {
+                    Ok(answer) => return Ok(Some(answer)),
+                    Err(NotFresh::Stale(local)) => {
+                        inner.refresh::<K>(hash, &key, None);
+                        return Ok(Some(from_l1(local, Freshness::Stale { why: Why::Refreshing })));
+                    }
+                    Err(NotFresh::Doubtful { local, grace: true, .. }) => return Ok(Some(inner.unverified(local))),
+                    Err(NotFresh::Doubtful { local, .. }) => {
+                        inner.missed();
+                        Some(local)
+                    }
+                    Err(NotFresh::Miss { .. }) => None,
+                },
+                None => None,
+            };
             let Some(l2) = &inner.l2 else { return Ok(None) };
             // Before the request: an invalidation from here on keeps the answer out of L1.
-            let boarding = inner.flights.ticket(hash);
-            let remote = l2.key(&key);
-            let read = l2.read(&remote, &inner.clock).await.inspect_err(|err| {
+            let mut boarding = inner.flights.ticket(inner.passage(hash, &key));
+            if boarding.is_barred() {
                 inner.counters.count(Event::L2Miss);
-                inner.l2_failed("get", err);
-            })?;
+                return Ok(None);
+            }
+            let remote = l2.key(&key);
+            let read = match l2.read(&remote, &inner.clock).await {
+                Ok(read) => read,
+                Err(err) => {
+                    inner.l2_failed("get", &err);
+                    let local = doubtful.filter(|local| boarding.is_live() && inner.in_grace(local, inner.clock.now()));
+                    let Some(local) = local else {
+                        inner.counters.count(Event::L2Miss);
+                        return Err(err);
+                    };
+                    return Ok(Some(inner.unverified_after_all(local)));
+                }
+            };
+            if is(Mutant::TicketAfterReply) {
+                boarding = inner.flights.ticket(inner.passage(hash, &key));
+            }
             let answer = inner.promote(hash, &key, remote.partition(), read, &|| inner.admits(boarding.is_live()));
             if answer.as_ref().is_some_and(Answer::is_stale) {
-                inner.refresh(hash, key.borrow(), None);
+                inner.refresh::<K>(hash, &key, None);
             }
             Ok(answer)
         })
     }
 
-    async fn get_missing(self: &Arc<Self>, keys: &[K], missing: &[(usize, u64)], values: &mut [Option<V>]) {
+    /// What L1 says of a key whose entry was doubtful, once a poll had time to end.
+    async fn after_poll(self: &Arc<Self>, key: &K, doubtful: &Local<V>) -> Result<Answer<V>, NotFresh<V>> {
+        self.await_poll(doubtful.partition).await;
+        self.look::<K, _>(key, |local| from_l1(local.cloned(), Freshness::Fresh))
+    }
+
+    async fn get_missing(self: &Arc<Self>, keys: &[K], missing: &[Missing<V>], values: &mut [Option<V>]) {
         let Some(l2) = self.l2.as_ref().filter(|_| self.open().is_ok()) else { return };
-        let boardings: Vec<_> = missing.iter().map(|(_, hash)| self.flights.ticket(*hash)).collect();
-        let remote: Vec<_> = missing.iter().map(|(at, _)| l2.key(&keys[*at])).collect();
-        match l2.read_many(&remote, &self.clock).await {
-            Ok(reads) => {
-                let mut failed = None;
-                for (((&(at, hash), boarding), remote), read) in missing.iter().zip(&boardings).zip(&remote).zip(reads) {
-                    let read = match read {
-                        Ok(read) => read,
-                        Err(err) => {
-                            self.counters.count(Event::L2Miss);
-                            failed = Some(err);
-                            continue;
-                        }
-                    };
-                    let admit = || self.admits(boarding.is_live());
-                    let answer = self.promote(hash, &keys[at], remote.partition(), read, &admit);
-                    if answer.as_ref().is_some_and(Answer::is_stale) {
-                        self.refresh(hash, keys[at].borrow(), None);
+        self.wake();
+        let boarding = |missing: &Missing<V>| self.flights.ticket(self.passage(missing.hash, &keys[missing.at]));
+        let mut boarded: Vec<_> = missing.iter().map(|missing| (missing, boarding(missing))).collect();
+        boarded.retain(|(_, boarding)| {
+            if boarding.is_barred() {
+                self.counters.count(Event::L2Miss);
+            }
+            !boarding.is_barred()
+        });
+        let remote: Vec<_> = boarded.iter().map(|(missing, _)| l2.key(&keys[missing.at])).collect();
+        if remote.is_empty() {
+            return;
+        }
+        let (reads, mut failed) = match l2.read_many(&remote, &self.clock).await {
+            Ok(reads) => (reads, None),
+            Err(err) => (remote.iter().map(|_| Err(err.clone())).collect(), Some(err)),
+        };
+        for (((missing, boarding), remote), read) in boarded.iter().zip(&remote).zip(reads) {
+            let (at, hash) = (missing.at, missing.hash);
+            let read = match read {
+                Ok(read) => read,
+                Err(err) => {
+                    failed = Some(err);
+                    let now = self.clock.now();
+                    let local = missing.doubtful.as_ref().filter(|local| boarding.is_live() && self.in_grace(local, now));
+                    match local {
+                        Some(local) => values[at] = Some(self.unverified_after_all(local.clone()).value),
+                        None => self.counters.count(Event::L2Miss),
                     }
-                    values[at] = answer.map(|answer| answer.value);
+                    continue;
                 }
-                // One error a call, as where all of it fails.
-                if let Some(err) = failed {
-                    self.l2_failed("get_many", &err);
-                }
+            };
+            let admit = || self.admits(boarding.is_live());
+            let answer = self.promote(hash, &keys[at], remote.partition(), read, &admit);
+            if answer.as_ref().is_some_and(Answer::is_stale) {
+                self.refresh::<K>(hash, &keys[at], None);
             }
-            Err(err) => {
-                self.counters.add(Event::L2Miss, missing.len() as u64);
-                self.l2_failed("get_many", &err);
-            }
+            values[at] = answer.map(|answer| answer.value);
+        }
+        // One error a call, whether some of it failed or all.
+        if let Some(err) = failed {
+            self.l2_failed("get_many", &err);
         }
     }
 
@@ -261,6 +370,10 @@ where
                 Some(Answer { value: found.value, tier: Tier::L2, created: found.created, freshness })
             }
             Read::FromReplica(Some(found)) => {
+                if is(Mutant::KeptFromReplica) {
+                    let terms = self.terms(found.created, found.life, partition, found.version, found.token);
+                    self.keep_newest(hash, key, &found.value, &terms, admit);
+                }
                 let answer = self.echo(found);
                 if answer.is_stale() {
                     self.counters.count(Event::Stale);
@@ -291,15 +404,53 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
     {
-        let (hash, last_resort) = match looked {
+        match looked {
             NotFresh::Stale(local) => {
                 self.refresh(self.hash(key), key, one_off);
-                return ready(Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing })));
+                ready(Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing })))
             }
-            NotFresh::Miss { hash, last_resort } => (hash, last_resort),
-        };
+            NotFresh::Doubtful { local, grace: true, .. } => ready(Ok(self.unverified(local))),
+            NotFresh::Doubtful { hash, local, grace: false } => {
+                let (inner, key) = (self.clone(), key.to_owned());
+                Box::pin(async move {
+                    inner.wake();
+                    match inner.after_poll(&key, &local).await {
+                        Ok(answer) => Ok(answer),
+                        Err(NotFresh::Stale(local)) => {
+                            inner.refresh::<K>(hash, &key, one_off);
+                            Ok(from_l1(local, Freshness::Stale { why: Why::Refreshing }))
+                        }
+                        Err(NotFresh::Doubtful { local, grace: true, .. }) => Ok(inner.unverified(local)),
+                        Err(NotFresh::Doubtful { .. }) => {
+                            inner.missed();
+                            inner.load_missing::<K>(hash, &key, None, one_off, Flying::Joined).await
+                        }
+                        Err(NotFresh::Miss { last_resort, .. }) => {
+                            inner.load_missing::<K>(hash, &key, last_resort.as_ref(), one_off, Flying::Joined).await
+                        }
+                    }
+                })
+            }
+            NotFresh::Miss { hash, last_resort } => self.load_missing(hash, key, last_resort.as_ref(), one_off, Flying::Joined),
+        }
+    }
+
+    /// Joins the key's flight, or begins one.
+    fn load_missing<Q>(
+        self: &Arc<Self>,
+        hash: u64,
+        key: &Q,
+        last_resort: Option<&Local<V>>,
+        one_off: Option<Loader<V>>,
+        flying: Flying,
+    ) -> BoxFuture<Outcome<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + ?Sized,
+    {
+        self.wake();
         let now = self.clock.now();
-        if let Some(local) = last_resort.as_ref().filter(|_| self.backoffs.holds(hash, now)) {
+        if let Some(local) = last_resort.filter(|_| self.backoffs.holds(hash, now)) {
             self.counters.count(Event::StaleIfError);
             return ready(Ok(from_l1(local.clone(), Freshness::Stale { why: Why::OriginFailed })));
         }
@@ -313,7 +464,9 @@ where
             let text = "load needs an origin: give the builder one, or use get_or_load";
             return ready(Err(Error::new(ErrorKind::NoOrigin, text)));
         };
-        let flight = match self.flights.join_or_begin(hash, key) {
+        let may_join = |ticket: &Ticket| flying == Flying::Joined && self.may_join(ticket);
+        let turn = self.flights.join_or_begin(hash, key, |key| self.passage(hash, key), may_join);
+        let flight = match turn {
             Turn::Follow(flight) => {
                 self.counters.count(Event::Coalesced);
                 flight
@@ -322,15 +475,19 @@ where
                 // Once more, now under the ticket: another flight may have landed since this call looked into L1, and an
                 // invalidation may have taken away what was there, which is then no last resort.
                 let now = self.clock.now();
-                let last_resort = self.recall(hash, key, now);
-                if let Some(local) = last_resort.as_ref().filter(|local| now < local.stamp.soft) {
+                let recalled = if flying == Flying::Alone { Recalled::None } else { self.recall(hash, key, now) };
+                if let Recalled::Known(local) = &recalled
+                    && now < local.stamp.soft
+                {
                     self.counters.count(Event::Coalesced);
                     let answer = from_l1(local.clone(), Freshness::Fresh);
                     lead.land(Ok(answer.clone()));
                     return ready(Ok(answer));
                 }
                 let flight = lead.flight().clone();
-                if let Err(err) = self.take_off(lead, Job::new(loader, Claim::Vacant, last_resort)) {
+                let job = Job::new(loader, Claim::Vacant, recalled);
+                let job = if flying == Flying::Alone { job.without_replicas() } else { job };
+                if let Err(err) = self.take_off(lead, job) {
                     return ready(Err(err));
                 }
                 flight
@@ -366,15 +523,17 @@ where
     {
         let idle = self.open().is_ok() && !self.backoffs.holds(hash, self.clock.now());
         let Some(loader) = idle.then(|| one_off.or_else(|| self.loader_of(key))).flatten() else { return };
-        let Turn::Lead(lead) = self.flights.join_or_begin(hash, key) else { return };
+        // Whoever flies, also if those who come now may not wait for it.
+        let turn = self.flights.join_or_begin(hash, key, |key| self.passage(hash, key), |_| true);
+        let Turn::Lead(lead) = turn else { return };
         // As for a load: what the caller saw may have been replaced or invalidated before the ticket was taken.
         let now = self.clock.now();
         match self.recall(hash, key, now) {
-            Some(local) if now < local.stamp.soft => lead.land(Ok(from_l1(local, Freshness::Fresh))),
-            last_resort => {
+            Recalled::Known(local) if now < local.stamp.soft => lead.land(Ok(from_l1(local, Freshness::Fresh))),
+            recalled => {
                 self.counters.count(Event::Refresh);
                 // Where it cannot be started there is no runtime, and the stale answer stands.
-                let _ = self.take_off(lead, Job::new(loader, Claim::Stale, last_resort));
+                let _ = self.take_off(lead, Job::new(loader, Claim::Stale, recalled));
             }
         }
     }

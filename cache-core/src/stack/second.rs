@@ -2,13 +2,16 @@
 
 use crate::clock::{Clock, Moment};
 use crate::codec::Codec;
+use crate::coherence::Notice;
 use crate::counters::Event;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
+use crate::partition::Partition;
 use crate::payload::{Packing, Unpackable};
 use crate::record::{Body, Flags, Life, Record, State, Unreadable};
 use crate::remote::{
-    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier, Source,
+    Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt,
+    RemoteTier, Source, Told, Unmark,
 };
 use crate::token::Token;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,6 +24,9 @@ pub(crate) struct Second<K, V> {
     pub(crate) codec: Box<dyn Codec<V>>,
     pub(crate) packing: Packing,
     pub(crate) write_key: fn(&K, &mut KeyParts),
+    pub(crate) read_key: fn(&[u8]) -> Option<K>,
+    /// How this cache tells other nodes; `None` where there is nobody to tell.
+    pub(crate) notice: Option<Notice>,
     pub(crate) namespace: Namespace,
     pub(crate) schema: u32,
     pub(crate) max_value_bytes: usize,
@@ -67,6 +73,10 @@ impl<K, V> Second<K, V> {
 impl<K, V: 'static> Second<K, V> {
     pub(crate) fn key(&self, key: &K) -> RemoteKey {
         self.namespace.encode(|parts| (self.write_key)(key, parts))
+    }
+
+    pub(crate) fn partition(&self, key: &K) -> Partition {
+        Namespace::partition(|parts| (self.write_key)(key, parts))
     }
 
     pub(crate) async fn read(&self, key: &RemoteKey, clock: &Clock) -> Result<Read<V>> {
@@ -152,28 +162,48 @@ impl<K, V: 'static> Second<K, V> {
             .unwrap_or_else(|_| Err(Error::new(ErrorKind::Codec, "the value could not be compressed or sealed")))
     }
 
-    pub(crate) async fn fill(&self, key: &RemoteKey, token: Token, version: u64, age: Duration, body: Body) -> Result<Filled> {
-        self.tier.fill(key, &Fill { token, version, age, body }).await
+    pub(crate) async fn fill(&self, key: &RemoteKey, token: Token, version: u64, created: u64, body: Body) -> Result<Filled> {
+        self.tier.fill(key, &Fill { token, version, created, body }).await
     }
 
-    pub(crate) async fn put(&self, key: &RemoteKey, token: Token, version: u64, body: Body) -> Result<PutOutcome> {
-        self.tier.put(key, &Put { token, version, age: Duration::ZERO, body }, self.retain).await
+    pub(crate) async fn put(&self, key: &RemoteKey, token: Token, version: u64, body: Body) -> Result<Told<PutOutcome>> {
+        let put = Put { token, version, age: Duration::ZERO, body };
+        self.tier.put(key, &put, self.retain, self.notice.as_ref()).await
     }
 
-    pub(crate) async fn invalidate(&self, key: RemoteKey, version: Option<u64>) -> Result<()> {
-        let outcomes = self.tier.invalidate(&[Invalidation { key, version }], self.retain).await?;
-        match outcomes.first() {
-            Some(Invalidated::Tombstoned | Invalidated::Current) => Ok(()),
-            Some(Invalidated::Foreign) => {
-                Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write"))
-            }
+    /// Invalidates one key. What is not ours is an error here.
+    pub(crate) async fn invalidate(&self, invalidation: &Invalidation) -> Result<Vec<Receipt>> {
+        let told = self.invalidate_many(std::slice::from_ref(invalidation)).await?;
+        match told.outcome.first() {
+            Some(Invalidated::Tombstoned | Invalidated::Current) => Ok(told.receipts),
+            Some(Invalidated::Foreign) => Err(foreign()),
             None => Err(Error::new(ErrorKind::Unavailable, "L2 did not say what became of the invalidation")),
         }
     }
 
-    pub(crate) async fn clear(&self) -> Result<u64> {
-        self.tier.clear(&self.namespace, self.retain).await
+    pub(crate) async fn invalidate_many(&self, invalidations: &[Invalidation]) -> Result<Told<Vec<Invalidated>>> {
+        self.tier.invalidate(invalidations, self.retain, self.notice.as_ref()).await
     }
+
+    pub(crate) async fn mark(&self, key: &RemoteKey, token: Token, life: Duration) -> Result<Marked> {
+        self.tier.mark(key, &Mark { token, life, retain: self.retain }).await
+    }
+
+    /// Ends a mark and invalidates its key. What is not ours is an error here.
+    pub(crate) async fn unmark(&self, invalidation: &Invalidation, token: Token) -> Result<Vec<Receipt>> {
+        let Invalidation { key, version } = invalidation;
+        let unmark = Unmark { token, version: *version, retain: self.retain };
+        let told = self.tier.unmark(key, &unmark, self.notice.as_ref()).await?;
+        if told.outcome == Invalidated::Foreign { Err(foreign()) } else { Ok(told.receipts) }
+    }
+
+    pub(crate) async fn clear(&self) -> Result<Told<u64>> {
+        self.tier.clear(&self.namespace, self.retain, self.notice.as_ref()).await
+    }
+}
+
+pub(crate) fn foreign() -> Error {
+    Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write")
 }
 
 /// What is to be done about a record whose payload cannot be read.

@@ -270,7 +270,7 @@ mod tests {
         let l2 = EmbeddedTier::new();
         let versioned = Cache::builder("t").l2(l2.clone()).versioned(|value| *value).build().unwrap();
         let key = Namespace::new("cs", "t").unwrap().key(&5_u64);
-        l2.invalidate(&[Invalidation { key, version: Some(100) }], Duration::from_secs(60)).await.unwrap();
+        l2.invalidate(&[Invalidation { key, version: Some(100) }], Duration::from_secs(60), None).await.unwrap();
         let warmed = versioned.warm((1..=10).map(|n| (n, n)), WarmUp::new(), |_, _, _| ()).await;
         assert_eq!(warmed, Warmed { stored: 9, refused: 1, ..Warmed::default() });
 

@@ -2,17 +2,19 @@
 
 use super::lead::on_behalf;
 use super::origin::{BoxFuture, guarded};
-use super::second::Second;
+use super::second::{Second, foreign};
 use super::{Inner, TieredCache};
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
-use crate::flights::Boarding;
+use crate::flights::{Boarding, Flights};
 use crate::key::RemoteKey;
 use crate::local::{LocalTier, Terms};
+use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::record::Life;
-use crate::remote::{Acquired, Claim, Filled, PutOutcome};
+use crate::remote::{Acquired, Claim, Filled, Invalidated, Invalidation, PutOutcome, Receipt};
 use crate::token::Token;
+use crate::written::WriteToken;
 use std::borrow::Borrow;
 use std::future::Future;
 use std::hash::Hash;
@@ -26,6 +28,9 @@ use std::time::Duration;
 pub struct Closed {
     /// Loads and writes that were still running when the time was over. They end by themselves.
     pub unfinished: usize,
+    /// Keys whose invalidation failed and that L2 was not told of by then, `usize::MAX` for all of them. Other nodes may serve older values of them for the
+    /// rest of their life.
+    pub untold: usize,
 }
 
 impl<K, V, L> TieredCache<K, V, L>
@@ -56,14 +61,17 @@ where
     /// Writes a value through the writer registered with [`Builder::writer`](crate::Builder::writer), then makes both
     /// tiers follow. An unversioned cache invalidates: two writers that store would overtake each other. A versioned one puts the value in an older one's
     /// place; a key that L2 has no value of is invalidated up to this version, and loaded when somebody asks for it: had a newer write's value been
-    /// evicted, nothing would tell that this one is late.
+    /// evicted, nothing would tell that this one is late. A [`strict`](crate::Builder::strict) cache announces the write to L2 first, and invalidates.
+    ///
+    /// Once begun it runs to its end, also where this call is dropped.
     ///
     /// # Errors
+    /// [`ErrorKind::Unannounced`]: a strict cache could not announce the write, and the writer was not called.
     /// [`ErrorKind::Origin`], [`ErrorKind::Panicked`], [`ErrorKind::Timeout`]: the writer's; it may have committed, so the
     /// key is invalidated all the same. [`ErrorKind::Unavailable`]: the writer has committed, and L2 could not be told:
     /// other nodes may serve the old value for the rest of its life; [`invalidate`](Self::invalidate) again.
     /// [`ErrorKind::NoOrigin`] without a writer.
-    pub async fn write<Q>(&self, key: &Q, value: V) -> Result<()>
+    pub async fn write<Q>(&self, key: &Q, value: V) -> Result<WriteToken>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
@@ -75,7 +83,7 @@ where
         self.inner
             .apart(async move {
                 let commit = writer(key.clone(), value.clone());
-                inner.write(&key, Box::pin(async move { commit.await.map(|()| value) })).await.map(drop)
+                inner.write(&key, Box::pin(async move { commit.await.map(|()| value) })).await.map(|(_, token)| token)
             })
             .await
     }
@@ -94,7 +102,7 @@ where
     {
         let (inner, key) = (self.inner.clone(), key.to_owned());
         let commit = Box::pin(async move { commit().await.map_err(Into::into) });
-        self.inner.apart(async move { inner.write(&key, commit).await }).await
+        self.inner.apart(async move { inner.write(&key, commit).await.map(|(value, _)| value) }).await
     }
 
     /// Makes the key's value unreadable: in L1 of this node and in L2. A load that began earlier gives its value to its
@@ -103,7 +111,7 @@ where
     /// # Errors
     /// [`ErrorKind::Unavailable`], [`ErrorKind::Timeout`]: this node's L1 has let go of the value, L2 could not be told and
     /// may still serve it. [`ErrorKind::Foreign`]: what L2 holds under the key is not ours.
-    pub async fn invalidate<Q>(&self, key: &Q) -> Result<()>
+    pub async fn invalidate<Q>(&self, key: &Q) -> Result<WriteToken>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
@@ -116,7 +124,7 @@ where
     ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate); [`ErrorKind::Config`] if the cache is not versioned.
-    pub async fn invalidate_older<Q>(&self, key: &Q, version: u64) -> Result<()>
+    pub async fn invalidate_older<Q>(&self, key: &Q, version: u64) -> Result<WriteToken>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
@@ -127,13 +135,44 @@ where
         self.invalidate_below(key, Some(version)).await
     }
 
-    async fn invalidate_below<Q>(&self, key: &Q, version: Option<u64>) -> Result<()>
+    async fn invalidate_below<Q>(&self, key: &Q, version: Option<u64>) -> Result<WriteToken>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
         let (inner, key) = (self.inner.clone(), key.to_owned());
         self.inner.apart(async move { inner.invalidate(&key, version).await }).await
+    }
+
+    /// As [`invalidate`](Self::invalidate) for many keys, with one request to L2 for each partition that they are of. A result for each key, in their order:
+    /// where L2 could not be told of some, all get that error, and L2 will be told of all.
+    ///
+    /// # Errors
+    /// For each key as [`invalidate`](Self::invalidate).
+    pub async fn invalidate_many(&self, keys: &[K]) -> Vec<Result<()>> {
+        let (inner, keys) = (self.inner.clone(), keys.to_vec());
+        let count = keys.len();
+        match self.inner.apart(async move { Ok(inner.invalidate_many(&keys).await) }).await {
+            Ok(results) => results,
+            Err(err) => vec![Err(err); count],
+        }
+    }
+
+    /// A key's bytes, for an outbox: a row beside the data, in the same transaction, to be given to [`invalidate_encoded`](Self::invalidate_encoded)
+    /// once that is committed, by whatever node. Empty without L2.
+    pub fn encode_key(&self, key: &K) -> Vec<u8> {
+        self.inner.l2.as_ref().map(|l2| l2.key(key).encoded().to_vec()).unwrap_or_default()
+    }
+
+    /// As [`invalidate`](Self::invalidate) and, with a version, [`invalidate_older`](Self::invalidate_older), for a key as
+    /// [`encode_key`](Self::encode_key) gave it.
+    ///
+    /// # Errors
+    /// As those; [`ErrorKind::Config`] if these bytes are no key of this cache, or its keys have no [`Key::read`](crate::Key::read).
+    pub async fn invalidate_encoded(&self, key: &[u8], version: Option<u64>) -> Result<WriteToken> {
+        let read = self.inner.l2.as_ref().and_then(|l2| (l2.read_key)(key));
+        let key = read.ok_or_else(|| Error::config("these bytes are no key of this cache, or its key type has no Key::read"))?;
+        self.invalidate_below::<K>(&key, version).await
     }
 
     /// Makes every value of this cache unreadable, in L1 of this node and in L2. O(1) in L1. In L2 the cost grows with the
@@ -157,7 +196,8 @@ where
         self.inner.closed.store(true, Ordering::SeqCst);
         self.inner.flights.poison_all();
         self.inner.l1.clear();
-        Closed { unfinished: self.inner.tasks.drain(limit).await }
+        let unfinished = self.inner.tasks.drain(limit).await;
+        Closed { unfinished, untold: self.inner.recovery.owed() }
     }
 }
 
@@ -182,7 +222,7 @@ where
         let hash = self.hash(key);
         // What was loaded before this call must not land on top of it.
         self.flights.poison(hash);
-        let boarding = self.flights.ticket(hash);
+        let boarding = self.flights.ticket(self.passage(hash, key));
         let (began, life, version) = (self.clock.now(), self.ttl.life(), self.version(&value));
         let mut terms = self.terms(began, life, Partition::default(), version, Token::default());
         let stored = match &self.l2 {
@@ -214,21 +254,19 @@ where
     ) -> Result<()> {
         let body = l2.encode(key, value, version, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
-        match l2.acquire(key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
+        let created = match l2.acquire(key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
             // An invalidation that has run since the call began left no lease to lose: its poison tells.
-            Acquired::Granted { .. } if !boarding.is_live() => {
+            Acquired::Granted { .. } if boarding.is_overtaken() => {
                 let _ = l2.release(key, token).await;
                 self.counters.count(Event::L2Refused);
                 return refused("the key was invalidated or written meanwhile");
             }
-            Acquired::Granted { .. } => {}
-            Acquired::Foreign => {
-                return Err(Error::new(ErrorKind::Foreign, "L2 holds something under this key that this library did not write"));
-            }
+            Acquired::Granted { at, .. } => at,
+            Acquired::Foreign => return Err(foreign()),
             Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
             Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
-        }
-        let filled = l2.fill(key, token, version, Duration::ZERO, body).await;
+        };
+        let filled = l2.fill(key, token, version, created, body).await;
         if let Err(err) = &filled {
             self.l2_failed("fill", err);
             let _ = l2.release(key, token).await;
@@ -247,8 +285,11 @@ where
         }
     }
 
-    async fn write(self: Arc<Self>, key: &K, commit: BoxFuture<Result<V, BoxError>>) -> Result<V> {
+    async fn write(self: Arc<Self>, key: &K, commit: BoxFuture<Result<V, BoxError>>) -> Result<(V, WriteToken)> {
         self.counters.count(Event::Write);
+        if let (true, Some(l2)) = (self.strict, &self.l2) {
+            return self.write_announced(l2, key, commit).await;
+        }
         let committed = guarded("write", self.load_timeout, commit).await;
         let value = match committed {
             Ok(value) => value,
@@ -262,13 +303,17 @@ where
         };
         let (Some(version_of), Some(l2)) = (self.version_of, &self.l2) else {
             let version = self.version_of.map(|version_of| version_of(&value));
-            self.invalidate(key, version).await.map_err(untold)?;
-            return Ok(value);
+            let token = self.invalidate(key, version).await.map_err(untold)?;
+            return Ok((value, token));
         };
         let (hash, version, life) = (self.hash(key), version_of(&value), self.ttl.life());
         let began = self.clock.now();
-        self.let_go(hash, key, Some(version));
-        let boarding = self.flights.ticket(hash);
+        // Before the key is blocked, which would bar it.
+        let boarding = self.flights.ticket(self.passage(hash, key));
+        let block = Block::new(&self.flights, hash);
+        self.flights.poison_others(&boarding);
+        self.l1.remove(hash, key, Some(version), &|| ());
+        self.flights.poison_others(&boarding);
         let (remote, token) = (l2.key(key), Token::unique());
         let put = match l2.encode(&remote, &value, version, life) {
             Ok(body) => {
@@ -283,14 +328,22 @@ where
         // A reader may have fetched the older value between the first removal and the put, and may be about to keep it.
         self.flights.poison_others(&boarding);
         self.l1.remove(hash, key, Some(version), &|| ());
+        let mut written = WriteToken::default();
+        let put = put.map(|told| {
+            written = WriteToken::new(&told.receipts);
+            self.note_told(&[Invalidation { key: remote.clone(), version: Some(version) }], &told.receipts);
+            told.outcome
+        });
+        // Where it failed, the block stays until the invalidation below has one of its own.
+        let _block = put.is_err().then_some(block);
         match put {
             Ok(PutOutcome::Stored) => {
                 let (terms, now) = (self.terms(began, life, remote.partition(), version, token), self.clock.now());
                 self.l1.insert(hash, key.clone(), value.clone(), &terms, now, &|| self.admits(boarding.is_live()));
-                Ok(value)
+                Ok((value, written))
             }
             // In L1 neither: the next reader loads it, under the floor of whoever wrote last.
-            Ok(PutOutcome::Tombstoned | PutOutcome::NotNewer | PutOutcome::Marked) => Ok(value),
+            Ok(PutOutcome::Tombstoned | PutOutcome::NotNewer | PutOutcome::Marked) => Ok((value, written)),
             Ok(PutOutcome::Foreign) => Err(Error::new(
                 ErrorKind::Foreign,
                 "written to the origin, but L2 holds something under this key that is not ours",
@@ -298,34 +351,101 @@ where
             Err(err) => {
                 // A value that L2 cannot take (too large, out of memory) must at least not leave the older one behind.
                 tracing::debug!(cache = %self.name, kind = ?err.kind(), "L2 did not take the value; it is invalidated instead");
-                self.invalidate(key, Some(version)).await.map_err(untold)?;
-                Ok(value)
+                let token = self.invalidate(key, Some(version)).await.map_err(untold)?;
+                Ok((value, token))
             }
         }
     }
 
-    async fn invalidate(&self, key: &K, version: Option<u64>) -> Result<()> {
+    /// The key is blocked until L2 was told, so that nobody keeps what is older; if it could not be told, until the recovery has done so.
+    async fn invalidate(self: &Arc<Self>, key: &K, version: Option<u64>) -> Result<WriteToken> {
         self.counters.count(Event::Invalidation);
         let hash = self.hash(key);
+        let Some(l2) = &self.l2 else {
+            self.let_go(hash, key, version);
+            return Ok(WriteToken::default());
+        };
+        self.wake();
+        let block = Block::new(&self.flights, hash);
         self.let_go(hash, key, version);
-        let Some(l2) = &self.l2 else { return Ok(()) };
-        let outcome = l2.invalidate(l2.key(key), version).await;
+        if is(Mutant::RemovedOnce) {
+            self.flights.unblock(hash);
+        }
+        let told = Invalidation { key: l2.key(key), version };
+        let outcome = l2.invalidate(&told).await;
+        if is(Mutant::RemovedOnce) {
+            block.hand_over();
+            return outcome.map(|receipts| WriteToken::new(&receipts));
+        }
         // Between the removal above and the script's landing, a reader may have fetched the old value from L2.
         self.let_go(hash, key, version);
-        outcome.inspect_err(|err| self.invalidation_failed("invalidate", err))
+        match outcome {
+            Ok(receipts) => {
+                self.no_longer_owed(&told);
+                self.note_told(&[told], &receipts);
+                Ok(WriteToken::new(&receipts))
+            }
+            Err(err) => {
+                self.invalidation_failed("invalidate", &err);
+                if self.owe(key, hash, &told, &err) {
+                    block.hand_over();
+                }
+                Err(err)
+            }
+        }
+    }
+
+    async fn invalidate_many(self: &Arc<Self>, keys: &[K]) -> Vec<Result<()>> {
+        let hashes: Vec<_> = keys.iter().map(|key| self.hash(key)).collect();
+        self.counters.add(Event::Invalidation, keys.len() as u64);
+        let let_go = || keys.iter().zip(&hashes).for_each(|(key, hash)| self.let_go(*hash, key, None));
+        let Some(l2) = &self.l2 else {
+            let_go();
+            return keys.iter().map(|_| Ok(())).collect();
+        };
+        self.wake();
+        let blocks: Vec<_> = hashes.iter().map(|hash| Block::new(&self.flights, *hash)).collect();
+        let_go();
+        let invalidations: Vec<_> = keys.iter().map(|key| Invalidation { key: l2.key(key), version: None }).collect();
+        let told = l2.invalidate_many(&invalidations).await;
+        let_go();
+        match told {
+            Ok(told) => {
+                self.note_told(&invalidations, &told.receipts);
+                let result = |outcome| if outcome == Invalidated::Foreign { Err(foreign()) } else { Ok(()) };
+                told.outcome.into_iter().map(result).collect()
+            }
+            Err(err) => {
+                for (((key, hash), told), block) in keys.iter().zip(hashes).zip(&invalidations).zip(blocks) {
+                    self.counters.count(Event::InvalidationError);
+                    if self.owe(key, hash, told, &err) {
+                        block.hand_over();
+                    }
+                }
+                self.l2_failed("invalidate", &err);
+                keys.iter().map(|_| Err(err.clone())).collect()
+            }
+        }
+    }
+
+    /// What this node has told others counts as heard here.
+    pub(super) fn note_told(&self, keys: &[Invalidation], receipts: &[Receipt]) {
+        if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
+            coherent.deployment.told(&l2.namespace, keys, receipts);
+        }
     }
 
     /// Poisons the key's tickets, then removes its entry: in this order, see [`LocalTier::insert`].
     ///
     /// Not in the removal's `bump`: to poison takes a lock, and drops keys and values of flights.
-    fn let_go(&self, hash: u64, key: &K, version: Option<u64>) {
+    pub(super) fn let_go(&self, hash: u64, key: &K, version: Option<u64>) {
         self.flights.poison(hash);
         self.l1.remove(hash, key, version, &|| ());
         // A flight that began in between may have taken the entry for its last resort.
         self.flights.poison(hash);
     }
 
-    async fn clear(&self) -> Result<()> {
+    async fn clear(self: &Arc<Self>) -> Result<()> {
         self.counters.count(Event::Invalidation);
         // As for a key.
         let let_go = || {
@@ -335,12 +455,25 @@ where
         };
         let_go();
         let Some(l2) = &self.l2 else { return Ok(()) };
+        self.wake();
         let outcome = l2.clear().await;
         let_go();
-        outcome.map(drop).inspect_err(|err| self.invalidation_failed("clear", err))
+        match outcome {
+            Ok(told) => {
+                self.note_told(&[], &told.receipts);
+                Ok(())
+            }
+            Err(err) => {
+                self.invalidation_failed("clear", &err);
+                if !matches!(err.kind(), ErrorKind::Config | ErrorKind::Closed) {
+                    self.owe_clear();
+                }
+                Err(err)
+            }
+        }
     }
 
-    fn invalidation_failed(&self, verb: &'static str, err: &Error) {
+    pub(super) fn invalidation_failed(&self, verb: &'static str, err: &Error) {
         self.counters.count(Event::InvalidationError);
         // What is not ours is an answer, not a failure of L2.
         if err.kind() == ErrorKind::Foreign {
@@ -352,6 +485,30 @@ where
 }
 
 /// An error behind a commit: the caller must know that the origin has the value.
-fn untold(err: Error) -> Error {
+pub(super) fn untold(err: Error) -> Error {
     Error::new(err.kind(), "written to the origin, but L2 could not be told").with_source(err)
+}
+
+/// A key's block, taken back when it is dropped.
+pub(super) struct Block<'a, K, V> {
+    flights: &'a Flights<K, V>,
+    hash: u64,
+}
+
+impl<'a, K, V> Block<'a, K, V> {
+    pub(super) fn new(flights: &'a Flights<K, V>, hash: u64) -> Self {
+        flights.block(hash);
+        Self { flights, hash }
+    }
+
+    /// Whoever takes it over takes it back.
+    pub(super) fn hand_over(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<K, V> Drop for Block<'_, K, V> {
+    fn drop(&mut self) {
+        self.flights.unblock(self.hash);
+    }
 }

@@ -1,13 +1,18 @@
 //! A remote tier that fails on demand.
 
+use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Namespace, RemoteKey};
-use crate::remote::{Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Put, PutOutcome, RemoteTier};
+use crate::partition::Partition;
+use crate::remote::{
+    Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, RemoteTier, Told, Unmark,
+};
 use crate::token::Token;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use std::sync::Arc;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -38,13 +43,13 @@ impl Chaos {
     fn holds(self, verb: &str) -> bool {
         match self {
             Self::Held => true,
-            Self::HeldWrites | Self::HeldWritesAndAnswers => !matches!(verb, "get" | "get_many"),
+            Self::HeldWrites | Self::HeldWritesAndAnswers => !matches!(verb, "get" | "get_many" | "poll"),
             Self::Calm | Self::Down | Self::ReplyLost | Self::ReplyLostOf(_) | Self::HeldAnswers => false,
         }
     }
 
     fn holds_answer(self, verb: &str) -> bool {
-        matches!(self, Self::HeldAnswers | Self::HeldWritesAndAnswers) && matches!(verb, "get" | "get_many")
+        matches!(self, Self::HeldAnswers | Self::HeldWritesAndAnswers) && matches!(verb, "get" | "get_many" | "poll")
     }
 }
 
@@ -63,23 +68,119 @@ impl Chaos {
 /// assert!(cache.invalidate(&1).await.is_err());
 /// # Ok::<_, cache_core::Error>(()) }).unwrap();
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ChaosTier<T> {
     inner: T,
     chaos: Arc<watch::Sender<Chaos>>,
     calls: Arc<AtomicU64>,
     verbs: Arc<Mutex<Vec<&'static str>>>,
+    rumours: Arc<Mutex<Rumours>>,
+}
+
+/// What a [`ChaosTier`] does to messages of invalidations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Messages {
+    /// Passes them on.
+    #[default]
+    Delivered,
+    /// Loses them; all else looks well.
+    Lost,
+    /// Keeps them until this is changed, and passes them on then, the last one first, each of them three times.
+    HeldAndJumbled,
+    /// Keeps the store's word that it listens, too, and loses whatever comes until this is changed.
+    Unconfirmed,
+}
+
+#[derive(Default)]
+struct Rumours {
+    fate: Messages,
+    held: Vec<(Partition, Vec<u8>)>,
+    unconfirmed: Vec<(Weak<dyn Ear>, Vec<Partition>)>,
+    heard: u64,
+}
+
+/// Between the tier inside and who listens.
+struct Hearing {
+    ear: Weak<dyn Ear>,
+    rumours: Arc<Mutex<Rumours>>,
+}
+
+impl Ear for Hearing {
+    fn listening(&self, partitions: &[Partition]) {
+        let mut rumours = self.rumours.lock();
+        if rumours.fate == Messages::Unconfirmed {
+            return rumours.unconfirmed.push((self.ear.clone(), partitions.to_vec()));
+        }
+        drop(rumours);
+        if let Some(ear) = self.ear.upgrade() {
+            ear.listening(partitions);
+        }
+    }
+
+    fn deaf(&self, partitions: &[Partition]) {
+        if let Some(ear) = self.ear.upgrade() {
+            ear.deaf(partitions);
+        }
+    }
+
+    fn hear(&self, partition: Partition, message: &[u8]) {
+        let Some(ear) = self.ear.upgrade() else { return };
+        let mut rumours = self.rumours.lock();
+        rumours.heard += 1;
+        match rumours.fate {
+            Messages::Lost | Messages::Unconfirmed => return,
+            Messages::HeldAndJumbled => return rumours.held.push((partition, message.to_vec())),
+            Messages::Delivered => {}
+        }
+        let held = std::mem::take(&mut rumours.held);
+        drop(rumours);
+        for (partition, message) in held.iter().rev() {
+            (0..3).for_each(|_| ear.hear(*partition, message));
+        }
+        ear.hear(partition, message);
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for ChaosTier<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChaosTier").field("inner", &self.inner).finish_non_exhaustive()
+    }
 }
 
 impl<T> ChaosTier<T> {
     /// Wraps a tier, calm at first.
     pub fn new(inner: T) -> Self {
-        Self { inner, chaos: Arc::new(watch::Sender::new(Chaos::Calm)), calls: Arc::default(), verbs: Arc::default() }
+        Self {
+            inner,
+            chaos: Arc::new(watch::Sender::new(Chaos::Calm)),
+            calls: Arc::default(),
+            verbs: Arc::default(),
+            rumours: Arc::default(),
+        }
     }
 
     /// What happens to calls from now on; releases those that are held.
     pub fn set(&self, chaos: Chaos) {
         self.chaos.send_replace(chaos);
+    }
+
+    /// What happens to messages from now on. Those that were held are passed on before the next one.
+    pub fn set_messages(&self, fate: Messages) {
+        let mut rumours = self.rumours.lock();
+        rumours.fate = fate;
+        let confirmed = if fate == Messages::Unconfirmed { Vec::new() } else { std::mem::take(&mut rumours.unconfirmed) };
+        drop(rumours);
+        for (ear, partitions) in confirmed {
+            if let Some(ear) = ear.upgrade() {
+                ear.listening(&partitions);
+            }
+        }
+    }
+
+    /// How many messages have come in.
+    pub fn messages(&self) -> u64 {
+        self.rumours.lock().heard
     }
 
     /// How many calls have come in.
@@ -95,6 +196,10 @@ impl<T> ChaosTier<T> {
     async fn through<R>(&self, verb: &'static str, call: impl Future<Output = Result<R>>) -> Result<R> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.verbs.lock().push(verb);
+        self.met(verb, call).await
+    }
+
+    async fn met<R>(&self, verb: &'static str, call: impl Future<Output = Result<R>>) -> Result<R> {
         let mut chaos = self.chaos.subscribe();
         let now = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
         match now {
@@ -140,16 +245,44 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         self.through("release", self.inner.release(key, token)).await
     }
 
-    async fn invalidate(&self, keys: &[Invalidation], retain: Duration) -> Result<Vec<Invalidated>> {
-        self.through("invalidate", self.inner.invalidate(keys, retain)).await
+    async fn invalidate(
+        &self,
+        keys: &[Invalidation],
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<Vec<Invalidated>>> {
+        self.through("invalidate", self.inner.invalidate(keys, retain, notice)).await
     }
 
-    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration) -> Result<PutOutcome> {
-        self.through("put", self.inner.put(key, put, retain)).await
+    async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
+        self.through("put", self.inner.put(key, put, retain, notice)).await
     }
 
-    async fn clear(&self, namespace: &Namespace, retain: Duration) -> Result<u64> {
-        self.through("clear", self.inner.clear(namespace, retain)).await
+    async fn mark(&self, key: &RemoteKey, mark: &Mark) -> Result<Marked> {
+        self.through("mark", self.inner.mark(key, mark)).await
+    }
+
+    async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>> {
+        self.through("unmark", self.inner.unmark(key, unmark, notice)).await
+    }
+
+    async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
+        self.through("clear", self.inner.clear(namespace, retain, notice)).await
+    }
+
+    /// Not counted among the calls.
+    async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
+        self.met("poll", self.inner.poll(prefix, partitions)).await
+    }
+
+    fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {
+        let between: Arc<dyn Ear> = Arc::new(Hearing { ear, rumours: self.rumours.clone() });
+        let listening = self.inner.listen(prefix, Arc::downgrade(&between))?;
+        Some(Listening::new((between, listening)))
+    }
+
+    fn deployments(&self) -> Option<&Deployments> {
+        self.inner.deployments()
     }
 
     async fn close(&self) {

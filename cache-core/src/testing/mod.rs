@@ -7,7 +7,7 @@ mod local_reentrancy;
 mod local_suite;
 mod remote_suite;
 
-pub use chaos::{Chaos, ChaosTier};
+pub use chaos::{Chaos, ChaosTier, Messages};
 pub use fake::FakeCache;
 pub use local_reentrancy::{Meddler, local_reentrancy_suite};
 pub use local_suite::local_suite;

@@ -3,8 +3,9 @@
 use crate::embedded::EmbeddedTier;
 use crate::key::{Namespace, RemoteKey};
 use crate::machine::{Command, Reply, Slot, step};
+use crate::marks::{self, MOST_MARKS, open_marks};
 use crate::record::{Body, FORMAT, Flags, Life, Record, State};
-use crate::remote::{Acquire, Acquired, Claim, Fill, Invalidation, Put, RemoteTier};
+use crate::remote::{Acquire, Acquired, Claim, Fill, Invalidation, Mark, Put, RemoteTier, Unmark};
 use crate::token::Token;
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -59,7 +60,7 @@ pub async fn remote_suite<T: RemoteTier + ?Sized>(tier: &T, plant: &dyn Plant, s
             let batch: Vec<Invalidation> = (0..rng.usize(1..4))
                 .map(|_| Invalidation { key: rng.choice(&keys).expect("three keys").clone(), version: version(&mut rng) })
                 .collect();
-            let said = tier.invalidate(&batch, FAR).await.expect("the tier answers");
+            let said = tier.invalidate(&batch, FAR, None).await.expect("the tier answers").outcome;
             let mut wanted = Vec::new();
             for Invalidation { key, version } in &batch {
                 let command = Command::Invalidate { version: *version, retain: FAR, echo: key.echo() };
@@ -96,7 +97,7 @@ async fn run_one<T: RemoteTier + ?Sized>(
     before: Slot,
     now: u64,
 ) -> (Slot, bool, String) {
-    match rng.u8(0..5) {
+    match rng.u8(0..7) {
         0 => {
             let token = Token::unique();
             tokens.push(token);
@@ -110,12 +111,16 @@ async fn run_one<T: RemoteTier + ?Sized>(
                 (Acquired::Busy(said), Reply::Acquire(Acquired::Busy(wanted))) => {
                     said.abs_diff(*wanted) < Duration::from_secs(5 * 60)
                 }
+                // So has the time of the grant.
+                (Acquired::Granted { floor: said, .. }, Reply::Acquire(Acquired::Granted { floor: wanted, .. })) => {
+                    said == wanted
+                }
                 (said, wanted) => Reply::Acquire(*said) == *wanted,
             };
             (slot, alike, format!("{acquire:?}: {said:?}, not {wanted:?}"))
         }
         1 => {
-            let fill = Fill { token: any_token(rng, tokens), version: rng.u64(0..6), age: AT_ONCE, body: body(rng, key) };
+            let fill = Fill { token: any_token(rng, tokens), version: rng.u64(0..6), created: now, body: body(rng, key) };
             let (slot, wanted) = step(before, &Command::Fill(&fill), now);
             let said = Reply::Fill(tier.fill(key, &fill).await.expect("the tier answers"));
             (slot, said == wanted, format!("{fill:?}: {said:?}, not {wanted:?}"))
@@ -130,14 +135,29 @@ async fn run_one<T: RemoteTier + ?Sized>(
             let invalidation = Invalidation { key: key.clone(), version: version(rng) };
             let command = Command::Invalidate { version: invalidation.version, retain: FAR, echo: key.echo() };
             let (slot, wanted) = step(before, &command, now);
-            let said = tier.invalidate(std::slice::from_ref(&invalidation), FAR).await.expect("the tier answers");
+            let said = tier.invalidate(std::slice::from_ref(&invalidation), FAR, None).await.expect("the tier answers").outcome;
             let said = Reply::Invalidate(said[0]);
             (slot, said == wanted, format!("{invalidation:?}: {said:?}, not {wanted:?}"))
+        }
+        4 => {
+            // A token of late renews its mark.
+            let token = if rng.bool() { Token::unique() } else { any_token(rng, tokens) };
+            tokens.push(token);
+            let mark = Mark { token, life: *soon_or_far(rng), retain: FAR };
+            let (slot, wanted) = step(before, &Command::Mark(&mark, key.echo()), now);
+            let said = Reply::Mark(tier.mark(key, &mark).await.expect("the tier answers"));
+            (slot, said == wanted, format!("{mark:?}: {said:?}, not {wanted:?}"))
+        }
+        5 => {
+            let unmark = Unmark { token: any_token(rng, tokens), version: version(rng), retain: FAR };
+            let (slot, wanted) = step(before, &Command::Unmark(&unmark, key.echo()), now);
+            let said = Reply::Unmark(tier.unmark(key, &unmark, None).await.expect("the tier answers").outcome);
+            (slot, said == wanted, format!("{unmark:?}: {said:?}, not {wanted:?}"))
         }
         _ => {
             let put = Put { token: Token::unique(), version: rng.u64(1..6), age: AT_ONCE, body: body(rng, key) };
             let (slot, wanted) = step(before, &Command::Put(&put, FAR), now);
-            let said = Reply::Put(tier.put(key, &put, FAR).await.expect("the tier answers"));
+            let said = Reply::Put(tier.put(key, &put, FAR, None).await.expect("the tier answers").outcome);
             (slot, said == wanted, format!("{put:?}: {said:?}, not {wanted:?}"))
         }
     }
@@ -154,7 +174,7 @@ fn planted(rng: &mut fastrand::Rng, key: &RemoteKey) -> (Option<Vec<u8>>, Slot) 
         marks: 1,
         body: Body::empty(0, 0, key.echo()),
     };
-    match rng.u8(0..5) {
+    match rng.u8(0..6) {
         0 => (
             Some(
                 b"not ours, and long enough to be taken for a record if only its length were looked at, which is not so".to_vec(),
@@ -170,6 +190,13 @@ fn planted(rng: &mut fastrand::Rng, key: &RemoteKey) -> (Option<Vec<u8>>, Slot) 
         3 => {
             // Far beyond any clock of this century, so that the marks are live.
             let record = marked(1 << 42);
+            (Some(record.encode()), Slot::Held { record, expires: u64::MAX })
+        }
+        4 => {
+            // As many as there may be, or one less, most of which have ended.
+            let (open, most) = (rng.usize(0..=MOST_MARKS), MOST_MARKS - rng.usize(0..2));
+            let marks: Vec<_> = (0..most).map(|at| (Token::unique(), if at < open { 1 << 42 } else { 1 })).collect();
+            let record = marks::marked(&marks, 2, key.echo());
             (Some(record.encode()), Slot::Held { record, expires: u64::MAX })
         }
         _ => (None, Slot::Absent),
@@ -208,10 +235,20 @@ fn same(found: Option<&Bytes>, model: &Slot) -> bool {
             let live = |deadline: u64| deadline != 0;
             live(found.deadline) == live(record.deadline)
                 && (found.created == 0) == (record.created == 0)
-                && found == Record { deadline: found.deadline, created: found.created, ..record.clone() }
+                && alike(&found, record)
         }),
         _ => false,
     }
+}
+
+/// Whether two records differ in their stamps alone, those of marks included.
+fn alike(found: &Record, model: &Record) -> bool {
+    let tokens = |record| open_marks(record, 0).into_iter().map(|(token, _)| token).collect::<Vec<_>>();
+    let mut stamped = Record { deadline: found.deadline, created: found.created, ..model.clone() };
+    if found.state == State::Marked && tokens(found) == tokens(model) {
+        stamped.body.payload = found.body.payload.clone();
+    }
+    *found == stamped
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ pub use gone::Cause;
 use crate::grace::{Grace, Region};
 use crate::policy::Slot;
 use crate::sync::{AtomicU8, AtomicU64, Ordering};
-use cache_core::{Local, Moment, Terms, Token};
+use cache_core::{Local, Moment, Partition, Terms, Token};
 use gone::Gone;
 use index::Place;
 use life::Life;
@@ -194,7 +194,12 @@ impl<K: Eq, V> MemoryTier<K, V> {
     /// What is seen, with its stamp.
     #[inline]
     pub(crate) fn local<'r>(&self, seen: &Seen<'r, K, V>) -> Local<&'r V> {
-        Local { value: &seen.node.value, stamp: seen.node.life.stamp(), suspect: self.is_suspect(&seen.node.life) }
+        Local {
+            value: &seen.node.value,
+            stamp: seen.node.life.stamp(),
+            partition: Partition::from_index(seen.node.life.partition()),
+            suspect: self.is_suspect(&seen.node.life),
+        }
     }
 
     /// Acts under the lock of the key's shard, told the slot that has the key there, and does afterwards what is to be done without it. `sought` has the

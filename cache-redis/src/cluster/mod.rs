@@ -7,5 +7,5 @@ mod redirect;
 mod slots;
 mod topology;
 
-pub(crate) use slots::slot_of;
+pub(crate) use slots::{Endpoint, slot_of};
 pub(crate) use topology::Cluster;

@@ -4,7 +4,6 @@ use crate::config::Address;
 use crc::{CRC_16_XMODEM, Crc};
 use redis::Value;
 use std::fmt;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// As many slots there are in any cluster.
@@ -140,29 +139,6 @@ impl SlotMap {
 
     pub(crate) fn masters(&self) -> impl Iterator<Item = &Endpoint> {
         self.shards.iter().map(|shard| &shard.master)
-    }
-
-    /// The slots that have another master in the newer map, a first one, or none any more. Ranges in order; some 50 µs.
-    #[allow(dead_code, reason = "invalidation will suspect what was read from the old master")]
-    pub(crate) fn changed(&self, newer: &Self) -> Vec<RangeInclusive<u16>> {
-        let mut ranges: Vec<RangeInclusive<u16>> = Vec::new();
-        let owner = |map: &Self, slot| map.owners.get(usize::from(slot)).copied().unwrap_or(0);
-        let mut last = None;
-        for slot in 0..SLOTS as u16 {
-            // Comparing names is only worth it where a range begins.
-            let pair = (owner(self, slot), owner(newer, slot));
-            let differs = match last {
-                Some((known, differs)) if known == pair => differs,
-                _ => self.master(slot) != newer.master(slot),
-            };
-            last = Some((pair, differs));
-            match ranges.last_mut() {
-                _ if !differs => {}
-                Some(range) if range.end() + 1 == slot => *range = *range.start()..=slot,
-                _ => ranges.push(slot..=slot),
-            }
-        }
-        ranges
     }
 
     pub(crate) fn all_replicas(&self) -> impl Iterator<Item = &Endpoint> {
@@ -337,20 +313,6 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_change_their_master_are_told() {
-        let of = |ranges: Vec<Value>| SlotMap::from_slots(&Value::Array(ranges), &Endpoint::new("asked", 9)).unwrap();
-        let old = of(vec![range(0, 99, bulk("a"), 1), range(100, 16_382, bulk("b"), 1)]);
-        assert_eq!(old.changed(&old), []);
-        // The same masters, in another order.
-        assert_eq!(old.changed(&of(vec![range(100, 16_382, bulk("b"), 1), range(0, 99, bulk("a"), 1)])), []);
-        // A failover, a move, a first owner, and an owner lost.
-        let new = of(vec![range(0, 89, bulk("a"), 2), range(90, 199, bulk("b"), 1), range(201, 16_383, bulk("b"), 1)]);
-        assert_eq!(old.changed(&new), [0..=99, 200..=200, 16_383..=16_383]);
-        assert_eq!(new.changed(&old), [0..=99, 200..=200, 16_383..=16_383]);
-        assert_eq!(SlotMap::default().changed(&of(vec![range(0, 16_383, bulk("a"), 1)])), [0..=16_383]);
-    }
-
-    #[test]
     fn a_move_changes_one_slot() {
         let map = SlotMap::from_slots(&Value::Array(vec![range(0, 16_383, bulk("a"), 1)]), &Endpoint::new("asked", 9)).unwrap();
         let moved = map.with_moved(7, &Endpoint::new("b", 2));
@@ -378,19 +340,6 @@ mod tests {
             let map = SlotMap::from_slots(&Value::Array(vec![range(first, last, bulk("a"), port)]), &Endpoint::new("asked", 9));
             let fine = (0..16_384).contains(&first) && (first - 1..16_384).contains(&last) && (1..65_536).contains(&port);
             prop_assert_eq!(map.is_some(), fine);
-        }
-
-        #[test]
-        fn the_slots_told_are_those_with_another_master(
-            old in owners(), new in owners(), moved in proptest::collection::vec((0_u16..16_384, 0_i64..4), 0..4),
-        ) {
-            let (old, mut new) = (map_of(&old), map_of(&new));
-            for (slot, host) in moved {
-                new = new.with_moved(slot, &Endpoint::new(&format!("host-{host}"), 1));
-            }
-            let told: Vec<u16> = old.changed(&new).into_iter().flatten().collect();
-            let differ: Vec<u16> = (0..16_384).filter(|slot| old.master(*slot) != new.master(*slot)).collect();
-            prop_assert_eq!(told, differ);
         }
 
         #[test]

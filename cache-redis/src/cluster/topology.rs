@@ -9,7 +9,7 @@ use crate::replicas::{Replica, pick};
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Pipeline, RedisResult, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +51,8 @@ struct Shared {
     doubt: Notify,
     /// How the first attempt at a map ended.
     first: watch::Sender<Option<Result<()>>>,
+    /// Told of each change of the map.
+    changed: watch::Sender<()>,
 }
 
 /// The map, and the nodes in it.
@@ -71,8 +73,9 @@ impl View {
 
 impl Cluster {
     pub(crate) fn new(config: Arc<Config>, seeds: Vec<Address>, wants_replicas: bool) -> Self {
-        let (view, doubt, first) = (ArcSwap::default(), Notify::new(), watch::Sender::new(None));
-        let shared = Shared { config, seeds, wants_replicas, view, doubt, first };
+        let (view, doubt) = (ArcSwap::default(), Notify::new());
+        let (first, changed) = (watch::Sender::new(None), watch::Sender::new(()));
+        let shared = Shared { config, seeds, wants_replicas, view, doubt, first, changed };
         Self { shared: Arc::new(shared), refresher: Mutex::new(Refresher::None) }
     }
 
@@ -130,6 +133,24 @@ impl Cluster {
         }
     }
 
+    /// The node of a slot, once there is a map.
+    pub(crate) async fn node_of(&self, deadline: Instant, slot: u16) -> Result<Arc<Node>> {
+        self.owner(deadline, slot).await.map(|(_, node)| node)
+    }
+
+    /// Told whenever the map changes. Has it read, if that has not begun.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        // Refused only once it is closed.
+        let _ = self.start();
+        self.shared.changed.subscribe()
+    }
+
+    /// Where the masters of these slots are, as far as is known.
+    pub(crate) fn masters_of(&self, slots: impl Iterator<Item = u16>) -> Vec<Option<Endpoint>> {
+        let view = self.shared.view.load();
+        slots.map(|slot| view.map.master(slot).cloned()).collect()
+    }
+
     fn known_masters(&self) -> Vec<Arc<Node>> {
         let view = self.shared.view.load();
         view.map.masters().filter_map(|master| view.nodes.get(master).cloned()).collect()
@@ -169,6 +190,8 @@ impl Cluster {
             match Redirect::parse(err, &at) {
                 Some(Redirect::Moved { slot, to }) => self.shared.moved(slot, &to),
                 Some(Redirect::Ask { to }) => asking = Some(to),
+                // It can be done in two steps, and a slot is on the move for longer than anybody waits.
+                Some(Redirect::TryAgain) if matches!(request, Request::Sequenced(_)) => return Ok(called),
                 Some(Redirect::TryAgain) => {
                     let wait = sleep(TRY_AGAIN);
                     timeout_at(deadline.into(), wait).await.map_err(|_| moving())?;
@@ -266,6 +289,7 @@ impl Shared {
             nodes: view.nodes.clone(),
             replicas: view.replicas.clone(),
         });
+        self.changed.send_replace(());
         self.doubt.notify_one();
     }
 
@@ -284,6 +308,7 @@ impl Shared {
             let wanted = map.all_replicas().filter(|_| self.wants_replicas);
             View { nodes: map.masters().map(node).collect(), replicas: wanted.map(replica).collect(), map: map.clone() }
         });
+        self.changed.send_replace(());
         for replica in self.view.load().replicas.values() {
             let _ = replica.node().start();
         }
@@ -338,17 +363,7 @@ async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> 
 
 /// Sends a command to a node that takes a slot over, and has not all of it yet.
 async fn ask(node: &Node, deadline: Instant, request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
-    let mut commands = Pipeline::with_capacity(2);
-    commands.add_command(redis::cmd("ASKING"));
-    commands.add_command(match request {
-        Request::Get(key) => {
-            let mut cmd = redis::cmd("GET");
-            cmd.arg(key);
-            cmd
-        }
-        Request::Run(cmd) => Cmd::clone(cmd),
-    });
-    node.send_all(deadline, &commands).await?.map(|mut replies| replies.pop().ok_or_else(moving))
+    node.send_behind(deadline, redis::cmd("ASKING"), request).await
 }
 
 /// Asks for the map at first, when somebody doubts it, and now and then, until its task is aborted.

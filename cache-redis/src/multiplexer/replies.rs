@@ -17,7 +17,7 @@ const MOST_PARTS: usize = 64 << 20;
 const MOST_LINE: usize = 64 << 10;
 
 /// Splits what a stream reads into replies.
-pub(super) struct Replies {
+pub(crate) struct Replies {
     bytes: Vec<u8>,
     /// The part of `bytes` that was read and not handed out.
     start: usize,
@@ -30,6 +30,8 @@ pub(super) struct Replies {
     most: usize,
     /// What is left of one that was longer.
     stub: usize,
+    /// The longest reply of several parts.
+    most_in_parts: usize,
 }
 
 /// A place in a reply.
@@ -45,11 +47,11 @@ const NOTHING: Seen = Seen { bytes: 0, parts: 1 };
 
 /// What follows cannot be told apart.
 #[derive(Debug)]
-pub(super) struct Garbled;
+pub(crate) struct Garbled;
 
 /// How the answer to a command with an array for an answer begins.
 #[derive(Debug)]
-pub(super) enum Group {
+pub(crate) enum Group {
     /// Behind it come so many replies.
     Of(usize),
     /// It is another one.
@@ -64,18 +66,32 @@ impl From<RedisError> for Garbled {
 
 impl Replies {
     /// Of a string longer than `most` bytes, no more than the first `stub` are kept.
-    pub(super) fn new(most: usize, stub: usize) -> Self {
-        Self { bytes: vec![0; CHUNK], start: 0, end: 0, seen: NOTHING, skipped: 0, most, stub: stub.min(most) }
+    pub(crate) fn new(most: usize, stub: usize) -> Self {
+        Self {
+            bytes: vec![0; CHUNK],
+            start: 0,
+            end: 0,
+            seen: NOTHING,
+            skipped: 0,
+            most,
+            stub: stub.min(most),
+            most_in_parts: MOST_PARTS,
+        }
+    }
+
+    /// The same with another limit on replies of several parts.
+    pub(crate) fn in_parts_of(self, most: usize) -> Self {
+        Self { most_in_parts: most, ..self }
     }
 
     /// The next reply among the bytes that were read; `None` if there is no whole one left.
-    pub(super) fn next(&mut self) -> Result<Option<Value>, Garbled> {
+    pub(crate) fn next(&mut self) -> Result<Option<Value>, Garbled> {
         let read = self.skip()?;
         if read.first() == Some(&b'$') {
             return self.string();
         }
         let read = &self.bytes[self.start..self.end];
-        let Some(length) = whole(read, &mut self.seen)? else { return Ok(None) };
+        let Some(length) = whole(read, &mut self.seen, self.most_in_parts)? else { return Ok(None) };
         let reply = parse_redis_value(&read[..length])?;
         self.start += length;
         self.seen = NOTHING;
@@ -83,7 +99,7 @@ impl Replies {
     }
 
     /// The same where the next reply is an array whose parts are to be had one by one.
-    pub(super) fn next_group(&mut self) -> Result<Option<Group>, Garbled> {
+    pub(crate) fn next_group(&mut self) -> Result<Option<Group>, Garbled> {
         let read = self.skip()?;
         if read.first() != Some(&b'*') {
             return Ok(self.next()?.map(Group::None));
@@ -126,7 +142,11 @@ impl Replies {
     }
 
     /// Reads more, once there is no [`next`](Self::next). `false` at the end of the stream.
-    pub(super) fn poll_more<S: AsyncRead>(&mut self, cx: &mut Context<'_>, stream: Pin<&mut S>) -> Poll<io::Result<bool>> {
+    pub(crate) fn poll_more<S: AsyncRead + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: Pin<&mut S>,
+    ) -> Poll<io::Result<bool>> {
         self.make_room();
         let mut into = ReadBuf::new(&mut self.bytes[self.end..]);
         ready!(stream.poll_read(cx, &mut into))?;
@@ -181,7 +201,7 @@ fn length(line: &[u8]) -> Result<Option<usize>, Garbled> {
 }
 
 /// The length of the reply at the start, once all of it is there. Goes on from what was seen before.
-fn whole(read: &[u8], seen: &mut Seen) -> Result<Option<usize>, Garbled> {
+fn whole(read: &[u8], seen: &mut Seen, most: usize) -> Result<Option<usize>, Garbled> {
     while seen.parts > 0 {
         let Some(rest) = read.get(seen.bytes..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
         let Some(line) = line(rest)? else { return Ok(None) };
@@ -195,7 +215,7 @@ fn whole(read: &[u8], seen: &mut Seen) -> Result<Option<usize>, Garbled> {
         };
         seen.bytes = seen.bytes.saturating_add(line).saturating_add(skip);
         seen.parts = (seen.parts - 1).saturating_add(parts);
-        if seen.bytes > MOST_PARTS {
+        if seen.bytes > most {
             return Err(Garbled);
         }
     }

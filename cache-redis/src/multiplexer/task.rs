@@ -1,7 +1,7 @@
 //! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
 
 use super::replies::{Garbled, Group, Replies};
-use super::{Caller, GET, Late, Many, Reply, Shared, Waiting};
+use super::{Caller, GET, Late, Lot, Many, Reply, Shared, Waiting};
 use crate::error::is_read_only;
 use cache_core::record::HEADER_LEN;
 use redis::{RedisResult, Value};
@@ -178,8 +178,9 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
-        state.unwritten = self.packed.len() - self.written + state.packed.len() + state.keys.len();
-        if state.waiting.is_empty() && state.getters.is_empty() {
+        state.close_lots();
+        state.unwritten = self.packed.len() - self.written + state.len();
+        if state.is_empty() {
             return;
         }
         if self.packed.is_empty() {
@@ -267,7 +268,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     fn sleep(&mut self, cx: &mut Context<'_>) {
         let mut state = self.shared.state.lock();
-        if state.waiting.is_empty() && state.getters.is_empty() {
+        if state.is_empty() {
             state.sleeper = Some(cx.waker().clone());
         } else {
             cx.waker().wake_by_ref();
@@ -296,10 +297,11 @@ impl<S> Drop for Task<S> {
         let mut state = self.shared.state.lock();
         state.is_open = false;
         let waiting = [std::mem::take(&mut state.waiting), std::mem::take(&mut state.getters)];
+        let in_lots = state.lots.each_mut().map(Lot::take_callers);
         (state.packed, state.keys, state.ends) = (Vec::new(), Vec::new(), Vec::new());
         state.sleeper = None;
         drop(state);
-        drop(waiting);
+        drop((waiting, in_lots));
     }
 }
 

@@ -4,11 +4,11 @@ use super::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::{Instant as Moment, advance};
 
-const TIMEOUT: Duration = Duration::from_millis(50);
+pub(super) const TIMEOUT: Duration = Duration::from_millis(50);
 
-struct Bed {
-    multiplexer: Multiplexer,
-    task: JoinHandle<()>,
+pub(super) struct Bed {
+    pub(super) multiplexer: Multiplexer,
+    pub(super) task: JoinHandle<()>,
     server: DuplexStream,
 }
 
@@ -16,14 +16,14 @@ fn bed(buffer: usize) -> Bed {
     open(buffer, false)
 }
 
-fn open(buffer: usize, gathers: bool) -> Bed {
+pub(super) fn open(buffer: usize, gathers: bool) -> Bed {
     let (client, server) = duplex(buffer);
     let (multiplexer, task) = Multiplexer::open(client, 1_000, gathers);
     Bed { multiplexer, task, server }
 }
 
 impl Bed {
-    fn send(&self, request: Request<'_>, within: Duration) -> JoinHandle<Result<Value>> {
+    pub(super) fn send(&self, request: Request<'_>, within: Duration) -> JoinHandle<Result<Value>> {
         let underway = self.multiplexer.send((Moment::now() + within).into_std(), request);
         tokio::spawn(async move { underway?.reply().await.map(|(reply, _)| reply.value.expect("no error was sent")) })
     }
@@ -33,25 +33,25 @@ impl Bed {
     }
 
     /// What has been written so far.
-    async fn written(&mut self) -> String {
+    pub(super) async fn written(&mut self) -> String {
         let mut bytes = vec![0; 1 << 20];
         let count = self.server.read(&mut bytes).await.unwrap();
         String::from_utf8_lossy(&bytes[..count]).replace("\r\n", " ")
     }
 
-    async fn answer(&mut self, replies: &str) {
+    pub(super) async fn answer(&mut self, replies: &str) {
         self.server.write_all(replies.as_bytes()).await.unwrap();
     }
 }
 
 /// Lets every task run until it waits.
-async fn settle() {
+pub(super) async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
 }
 
-fn text(value: &str) -> Value {
+pub(super) fn text(value: &str) -> Value {
     Value::BulkString(value.into())
 }
 
@@ -200,9 +200,9 @@ async fn five_late_calls_in_a_row_put_the_connection_in_doubt_and_a_late_reply_s
 fn a_get_is_packed_as_the_driver_packs_it() {
     for key in [&b""[..], b"key", &[0, 13, 10, 255], &[b'x'; 300]] {
         let mut packed = b"before".to_vec();
-        Request::Get(key).pack(&mut packed);
+        Request::Get(key).pack(&Vitals::default(), &mut packed);
         let mut wanted = b"before".to_vec();
-        Request::Run(redis::cmd("GET").arg(key)).pack(&mut wanted);
+        Request::Run(redis::cmd("GET").arg(key)).pack(&Vitals::default(), &mut wanted);
         assert_eq!(packed, wanted);
     }
 }

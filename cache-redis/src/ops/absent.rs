@@ -2,6 +2,7 @@
 
 use super::foreign;
 use crate::tier::RedisTier;
+use cache_core::record::millis;
 use cache_core::{Acquire, Acquired, Claim, Error, ErrorKind, Fill, Filled, Put, RemoteKey, RemoteTier, Result};
 use std::time::Duration;
 
@@ -39,12 +40,14 @@ impl RedisTier {
         // As long as the fill may take, which ends within one timeout, and as long again.
         let lease = self.config().timeout.saturating_mul(2);
         self.note(key.as_bytes(), retain);
-        match self.acquire(key, &Acquire { token, lease, retain, claim: Claim::Vacant, schema, generation }).await? {
-            Acquired::Granted { .. } => {}
+        let granted = match self.acquire(key, &Acquire { token, lease, retain, claim: Claim::Vacant, schema, generation }).await?
+        {
+            Acquired::Granted { at, .. } => at,
             Acquired::Hit | Acquired::Busy(_) | Acquired::Newer => return Ok(false),
             Acquired::Foreign => return Err(foreign()),
-        }
-        let filled = self.fill(key, &Fill { token, version, age, body: body.clone() }).await;
+        };
+        let created = granted.saturating_sub(millis(age));
+        let filled = self.fill(key, &Fill { token, version, created, body: body.clone() }).await;
         if !matches!(filled, Ok(Filled::Stored | Filled::LeaseLost)) {
             // Or others would wait for the lease's end. If the fill has landed all the same, there is no lease to give back.
             let _ = self.release(key, token).await;

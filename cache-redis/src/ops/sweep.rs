@@ -1,12 +1,13 @@
 //! Sweeps: every key of a namespace, or those that begin alike, by SCAN over every master.
 
 use super::KeyPrefix;
+use crate::invalidate::{INVALIDATE_BATCH, Lot};
 use crate::multiplexer::Request;
 use crate::node::Node;
 use crate::tier::{RedisTier, failed, read};
-use crate::verbs::INVALIDATE_BATCH;
+
 use bytes::Bytes;
-use cache_core::{Namespace, Result};
+use cache_core::{Namespace, Notice, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,11 +45,14 @@ impl RedisTier {
     /// cannot store. Tombstones stay for `retain`: at least as long as the longest load, a minute as a rule. Counters stay.
     ///
     /// **Digested keys**, those over 200 bytes, are known by their digest alone: all of the namespace's go with each sweep, since any may begin
-    /// so. **L1** is not touched, in no process. Keys whose records come or move (a resharding cluster) meanwhile may be missed; a
-    /// load that brings one began after the sweep did.
+    /// so. Keys whose records come or move (a resharding cluster) meanwhile may be missed; a load that brings one began after the sweep did.
+    ///
+    /// **L1**: when all is swept, every node is told, this one too, and lets go of whatever it has of the namespace: a message names no prefix.
+    /// Nobody is told of a sweep that failed or was dropped.
     ///
     /// Cost: a `SCAN` over *all* keys of every master, in batches of 1,000 that take Redis up to 1 ms each; the names of the namespace's
-    /// keys come over the network; then the invalidation script, up to 128 keys at a time, for some 5 µs a key. Never `KEYS`. Each step
+    /// keys come over the network; then the invalidation script, up to 128 keys at a time, for some 5 µs a key, and at the end
+    /// a script for each of the 256 partitions. Never `KEYS`. Each step
     /// ends within the tier's timeout, the whole takes as long as it takes: 4 s for 1,000,000 keys of others, in a debug build on 2 vCPUs that
     /// were busy with more. For what is done often, make it a namespace of its own, or a version in the key.
     ///
@@ -78,7 +82,12 @@ impl RedisTier {
         retain: Duration,
         mut progress: impl FnMut(&Swept) + Send,
     ) -> Result<Swept> {
-        self.sweep("invalidate_prefix", namespace, retain, &|key| prefix.may_match(namespace, key), &mut progress).await
+        let verb = "invalidate_prefix";
+        let swept = self.sweep(verb, namespace, retain, &|key| prefix.may_match(namespace, key), &mut progress).await?;
+        // No node's number, so that no node takes it for its own news.
+        let notice = Notice { node: fastrand::u64(..), namespace: namespace.clone() };
+        self.tell_all(verb, &notice).await?;
+        Ok(swept)
     }
 
     /// Tombstones the records of a namespace whose Redis keys are wanted.
@@ -122,7 +131,8 @@ impl RedisTier {
             sweep.swept.found += keys.len() as u64;
             for lot in self.nodes().lots(keys.iter().map(|key| &key[..]), INVALIDATE_BATCH) {
                 let wanted = lot.into_iter().map(|place| (&keys[place][..], Vec::new()));
-                let letters = self.run_invalidate(sweep.verb, self.deadline(), sweep.retain, wanted.collect()).await?;
+                let Lot { letters, .. } =
+                    self.run_invalidate(sweep.verb, self.deadline(), sweep.retain, wanted.collect(), None).await?;
                 sweep.swept.tombstoned += letters.iter().map(|letter| u64::from(*letter == b'T')).sum::<u64>();
             }
             sweep.swept.masters_done += usize::from(next == 0);

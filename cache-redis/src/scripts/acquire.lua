@@ -1,5 +1,9 @@
 -- Goes on with an acquire where lease.lua has found something.
 
+if header == '' then
+  -- Refused, or it is not absent, but an empty string.
+  return refusal or seconds .. ' ' .. micros .. ' foreign'
+end
 local slot = kind(header)
 if slot ~= 'held' then
   return seconds .. ' ' .. micros .. ' ' .. slot
@@ -29,3 +33,4 @@ else
   redis.call('SETRANGE', key, '0', head('S', floor, token, deadline, created))
 end
 return seconds .. ' ' .. micros .. ' granted ' .. floor
+end

@@ -1,10 +1,11 @@
--- KEYS: any keys. ARGV: 93 bytes a key, behind them in decimal for how many ms a tombstone stays, at least 1. Of a key: what is known of it
+-- KEYS: any keys, and behind them the meta key if there are further arguments: see letters_told.lua. ARGV: 93 bytes a key, behind them in decimal
+-- for how many ms a tombstone stays, at least 1. Of a key: what is known of it
 -- c1 (n nothing, e its echo, v its version too), and its tombstone c92 according to that.
 -- Of a key of which nothing is known the record's own echo is taken, and it stays absent if it is: so for a clear.
 -- Answers done with a letter a key: tombstoned, current, foreign or absent.
 
-local asked = ARGV[1]
-local stay = string.sub(asked, #KEYS * 93 + 1)
+local asked, count = ARGV[1], ARGV[2] and #KEYS - 1 or #KEYS
+local stay = string.sub(asked, count * 93 + 1)
 
 -- What Redis will not store if it is out of memory, which is known from its refusal.
 local function store_refused(refusal, key, tombstone, condition, lasting)
@@ -76,11 +77,13 @@ local function invalidate(key, known, tombstone)
   return 'T'
 end
 
-if #KEYS == 1 then
-  return seconds .. ' ' .. micros .. ' done ' .. invalidate(KEYS[1], struct.unpack('>c1c92', asked))
+local letters
+if count == 1 then
+  letters = invalidate(KEYS[1], struct.unpack('>c1c92', asked))
+else
+  letters = {}
+  for i = 1, count do
+    letters[i] = invalidate(KEYS[i], struct.unpack('>c1c92', asked, i * 93 - 92))
+  end
+  letters = table.concat(letters)
 end
-local letters = {}
-for i = 1, #KEYS do
-  letters[i] = invalidate(KEYS[i], struct.unpack('>c1c92', asked, i * 93 - 92))
-end
-return seconds .. ' ' .. micros .. ' done ' .. table.concat(letters)

@@ -3,7 +3,7 @@
 
 local key = KEYS[1]
 local age, sum, version, token, retain = struct.unpack('>I6I4c8c16I6', ARGV[1])
-local floored, condition = false, 'XX'
+local condition = 'XX'
 local header = read(key)
 if header == '' then
   return seconds .. ' ' .. micros .. ' vacant'

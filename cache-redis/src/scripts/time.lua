@@ -1,4 +1,4 @@
--- Stands before each script of this folder, whose verbs are `cache_core::step` in Lua and are tested against it.
+-- Stands before the scripts that look at the clock. The verbs of this folder are `cache_core::step` in Lua and are tested against it.
 -- The byte table is in cache-core/src/record.rs. The head, bytes 0 to 41:
 --   format c1, state c1, check I4, version c8, token c16, deadline I6, created I6
 -- Only head and body's header are ever read, never a payload: the cost does not grow with the value.
@@ -9,7 +9,7 @@
 
 local UNVERSIONED = '\0\0\0\0\0\0\0\0'
 
--- Every script answers with one string: these two, blanks between, a word, and what the word needs.
+-- A script that looks at the clock answers with one string: these two, blanks between, a word, and what the word needs.
 local clock = redis.call('TIME')
 local seconds, micros = clock[1], clock[2]
 local now = seconds * 1000 + micros / 1000

@@ -1,4 +1,4 @@
--- Ends fill and put: stores the record.
+-- Ends put: stores the record.
 --
 -- ARGV: age ms I6, the check of the record if it were made at 0 I4, version c8, token c16, for how many ms a write is remembered I6 (at
 -- least 1), whether what follows has room for a head c1 (y or n), and behind it in decimal for how many ms Redis shall keep the record: what
@@ -21,9 +21,7 @@ local begin = struct.pack('>c2I4c8c16I6I6', '\193V', check, version, token, 0, c
 -- To join the two hashes and copies the payload once more; to patch the head in place is one more command, and a
 -- transaction to replicas. The client knows from where on that is cheaper.
 local record = roomy and body or begin .. body
-if floored and outlives(key, keep) then
-  redis.call('SET', key, record, 'KEEPTTL')
-elseif not redis.call('SET', key, record, option, at, condition) then
+if not redis.call('SET', key, record, option, at, condition) then
   return seconds .. ' ' .. micros .. ' foreign' -- it is not absent, but an empty string
 end
 if roomy then

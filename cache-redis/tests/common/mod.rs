@@ -12,7 +12,7 @@ use cache_redis::{RedisTier, RedisTierBuilder};
 use redis::aio::MultiplexedConnection;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use test_servers::Redis;
 
 /// How long the tests allow for what should take milliseconds, on a machine that is busy with other tests.
@@ -107,7 +107,13 @@ pub(crate) fn asks(token: Token, claim: Claim) -> Acquire {
 }
 
 pub(crate) fn fills(key: &RemoteKey, token: Token, payload: impl Into<Bytes>) -> Fill {
-    Fill { token, version: 0, age: Duration::ZERO, body: body(key, payload, HOUR) }
+    Fill { token, version: 0, created: local_ms(), body: body(key, payload, HOUR) }
+}
+
+/// The servers run on this machine, by the same clock.
+pub(crate) fn local_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock that is set");
+    u64::try_from(now.as_millis()).expect("a time in this era")
 }
 
 pub(crate) fn invalidation(key: &RemoteKey) -> Invalidation {

@@ -5,7 +5,6 @@ use crate::l2::record::{NOW, Rec, payload};
 use crate::l2::{ms, token};
 use cache_core::record::{Body, Life};
 use cache_core::{Acquire, Acquired, Claim, Command, Echo, Fill, Filled, Reply, step};
-use std::time::Duration;
 
 impl Failover {
     /// The meta key as a script finds it: made if it is absent, with a new incarnation if it comes from another server.
@@ -97,7 +96,7 @@ impl Failover {
                 let life = Life { soft: ms(100), hard: ms(100), last: ms(100) };
                 let body = Body { life, payload: payload(value), ..Body::empty(0, generation.into(), Echo::default()) };
                 let version = if self.versioned { value.into() } else { 0 };
-                let fill = Fill { token: token(load as u8 + 1), version, age: Duration::ZERO, body };
+                let fill = Fill { token: token(load as u8 + 1), version, created: NOW, body };
                 let (slot, reply) = step(s.master.rec.slot(), &Command::Fill(&fill), NOW);
                 s.master.rec = Rec::of(slot);
                 if reply == Reply::Fill(Filled::TooOld) {

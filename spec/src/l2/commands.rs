@@ -2,9 +2,8 @@
 
 use super::record::{NOW, Rec};
 use super::{Action, L2, LEASE, Load, MARK, Mutant, Op, Shared, Writer, mark_token, ms, put_anywhere, token};
-use crate::marks;
 use cache_core::record::State;
-use cache_core::{Acquire, Acquired, Claim, Command, Echo, Fill, Filled, Put, Reply, Slot, step};
+use cache_core::{Acquire, Acquired, Claim, Command, Echo, Fill, Filled, Mark, Put, Reply, Slot, Unmark, step};
 use std::time::Duration;
 
 impl L2 {
@@ -45,12 +44,8 @@ impl L2 {
             s.loads[load] = Load::Stored;
             return;
         }
-        let fill = Fill {
-            token: token(self.load_token(load)),
-            version: self.version(value),
-            age: Duration::ZERO,
-            body: self.body(value),
-        };
+        let fill =
+            Fill { token: token(self.load_token(load)), version: self.version(value), created: NOW, body: self.body(value) };
         let (slot, reply) = step(s.rec.slot(), &Command::Fill(&fill), NOW);
         s.rec = Rec::of(slot);
         match reply {
@@ -99,14 +94,15 @@ impl L2 {
         let counted = self.is(Mutant::MarksCounted) || self.is(Mutant::UnmarkRepeated);
         // Whichever mark is first in the list falls to a count.
         let of = if counted && marked { s.rec.marks.iter().position(|left| *left > 0).unwrap_or(writer) } else { writer };
-        marks::unmark(slot, mark_token(of), floor, self.retain().into(), NOW).0
+        let unmark = Unmark { token: mark_token(of), version: floor, retain: ms(self.retain()) };
+        step(slot, &Command::Unmark(&unmark, Echo::default()), NOW).0
     }
 
     pub(super) fn write(&self, s: &mut Shared, action: Action) {
         match action {
             Action::Mark(w) => {
-                let slot = marks::mark(s.rec.slot(), mark_token(w), MARK.into(), self.retain().into(), NOW);
-                s.rec = Rec::of(slot);
+                let mark = Mark { token: mark_token(w), life: ms(MARK), retain: ms(self.retain()) };
+                s.rec = Rec::of(step(s.rec.slot(), &Command::Mark(&mark, Echo::default()), NOW).0);
                 s.writers[w] = Writer::Marked(MARK);
             }
             Action::Commit(w) => {

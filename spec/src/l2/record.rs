@@ -1,8 +1,8 @@
 //! The record, small enough to be kept a million times: what is left of each time, and one byte of value.
 
 use super::{MOST, mark_token};
-use crate::marks;
 use bytes::Bytes;
+use cache_core::marks::{marked, open_marks};
 use cache_core::record::{Body, Life, Record, State};
 use cache_core::{Echo, Slot, Token};
 use std::time::Duration;
@@ -64,7 +64,7 @@ impl Rec {
         if state == State::Marked {
             let marks: Vec<_> =
                 (0..MOST).filter(|w| self.marks[*w] > 0).map(|w| (mark_token(w), NOW + u64::from(self.marks[w]))).collect();
-            return marks::marked(&marks, self.version.into(), expires);
+            return Slot::Held { record: marked(&marks, self.version.into(), Echo::default()), expires };
         }
         let mut body = Body::empty(0, self.generation.into(), Echo::default());
         if state.has_value() {
@@ -89,7 +89,7 @@ impl Rec {
         let Slot::Held { record, expires } = slot else { return Self::ABSENT };
         let value = record.state.has_value();
         let mut marks = [0; MOST];
-        for (token, deadline) in marks::open_marks(&record, NOW) {
+        for (token, deadline) in open_marks(&record, NOW) {
             marks[usize::from(token.as_bytes()[0] - 100)] = (deadline - NOW) as u8;
         }
         Self {

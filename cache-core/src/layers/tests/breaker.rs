@@ -11,8 +11,8 @@ use tracing::Level;
 const LOST: Option<ErrorKind> = Some(ErrorKind::Unavailable);
 const LATE: Option<ErrorKind> = Some(ErrorKind::Timeout);
 const READS: [Verb; 2] = [Verb::Get, Verb::GetMany];
-const CHANGES: [Verb; 4] = [Verb::Acquire, Verb::Fill, Verb::Release, Verb::Put];
-const PROMISES: [Verb; 2] = [Verb::Invalidate, Verb::Clear];
+const CHANGES: [Verb; 5] = [Verb::Acquire, Verb::Fill, Verb::Release, Verb::Put, Verb::Mark];
+const PROMISES: [Verb; 3] = [Verb::Invalidate, Verb::Unmark, Verb::Clear];
 
 type Inside = Arc<Scripted<EmbeddedTier>>;
 

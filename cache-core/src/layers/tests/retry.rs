@@ -36,10 +36,11 @@ async fn a_read_is_repeated_until_it_succeeds_or_the_attempts_are_used_up() {
 async fn only_what_may_run_twice_is_repeated() {
     let inside = scripted();
     inside.then(LOST);
-    let tier = Retry::new(inside.clone(), RetryRules::default());
+    let tier = Retry::new(inside.clone(), RetryRules::default().budget(0.1, 1, 100));
     for verb in Verb::ALL {
         assert_eq!(kind(call(&tier, verb).await), LOST);
-        let wanted = if [Verb::Get, Verb::GetMany, Verb::Invalidate, Verb::Release].contains(&verb) { 3 } else { 1 };
+        let twice = [Verb::Get, Verb::GetMany, Verb::Invalidate, Verb::Release, Verb::Mark, Verb::Unmark];
+        let wanted = if twice.contains(&verb) { 3 } else { 1 };
         assert_eq!(inside.take_verbs(), vec![verb; wanted]);
     }
 }
@@ -132,11 +133,11 @@ fn a_late_first_acquire_would_let_in_a_value_loaded_before_an_invalidation() {
     let acquire = acquire_of(Token::unique());
     let acquire = Command::Acquire(&acquire, Echo::default());
     let (slot, reply) = step(Slot::Absent, &acquire, NOW);
-    assert_eq!(reply, Reply::Acquire(Acquired::Granted { floor: 0 }), "the repeat; now the load reads the old row");
+    assert_eq!(reply, Reply::Acquire(Acquired::Granted { floor: 0, at: NOW }), "the repeat; now the load reads the old row");
     let (slot, _) = step(slot, &Command::Invalidate { version: None, retain: MINUTE, echo: Echo::default() }, NOW);
     let (slot, _) = step(slot, &acquire, NOW);
     let Command::Acquire(acquire, _) = acquire else { unreachable!() };
-    let fill = Fill { token: acquire.token, version: 0, age: Duration::ZERO, body: body() };
+    let fill = Fill { token: acquire.token, version: 0, created: NOW, body: body() };
     assert_eq!(step(slot, &Command::Fill(&fill), NOW).1, Reply::Fill(Filled::Stored), "the old row is back");
 }
 
@@ -152,7 +153,7 @@ fn a_repeated_acquire_would_wait_for_its_own_lease() {
 fn a_repeated_fill_would_take_its_own_value_for_a_lost_lease() {
     let acquire = acquire_of(Token::unique());
     let (slot, _) = step(Slot::Absent, &Command::Acquire(&acquire, Echo::default()), NOW);
-    let fill = Fill { token: acquire.token, version: 0, age: Duration::ZERO, body: body() };
+    let fill = Fill { token: acquire.token, version: 0, created: NOW, body: body() };
     let (slot, reply) = step(slot, &Command::Fill(&fill), NOW);
     assert_eq!(reply, Reply::Fill(Filled::Stored));
     assert_eq!(step(slot, &Command::Fill(&fill), NOW).1, Reply::Fill(Filled::LeaseLost));
@@ -174,7 +175,7 @@ fn a_late_first_invalidation_or_release_costs_a_miss_at_most() {
     let (slot, _) = step(Slot::Absent, &invalidate(Some(2)), NOW);
     // Another load has come since: what it stores is at least as new, or is gone again.
     let (slot, _) = step(slot, &Command::Acquire(&second, Echo::default()), NOW);
-    let fill = Fill { token: second.token, version: 2, age: Duration::ZERO, body: body() };
+    let fill = Fill { token: second.token, version: 2, created: NOW, body: body() };
     let (filled, _) = step(slot, &Command::Fill(&fill), NOW);
     assert_eq!(step(filled.clone(), &invalidate(Some(2)), NOW).0, filled);
     assert!(matches!(step(filled.clone(), &invalidate(None), NOW).0, Slot::Held { record, .. } if !record.state.has_value()));

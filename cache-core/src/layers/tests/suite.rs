@@ -84,14 +84,50 @@ impl RemoteTier for ClosingTier {
     async fn release(&self, key: &crate::RemoteKey, token: crate::Token) -> crate::Result<bool> {
         self.inner.release(key, token).await
     }
-    async fn invalidate(&self, keys: &[crate::Invalidation], retain: Duration) -> crate::Result<Vec<crate::Invalidated>> {
-        self.inner.invalidate(keys, retain).await
+    async fn invalidate(
+        &self,
+        keys: &[crate::Invalidation],
+        retain: Duration,
+        notice: Option<&crate::Notice>,
+    ) -> crate::Result<crate::Told<Vec<crate::Invalidated>>> {
+        self.inner.invalidate(keys, retain, notice).await
     }
-    async fn put(&self, key: &crate::RemoteKey, put: &crate::Put, retain: Duration) -> crate::Result<crate::PutOutcome> {
-        self.inner.put(key, put, retain).await
+    async fn put(
+        &self,
+        key: &crate::RemoteKey,
+        put: &crate::Put,
+        retain: Duration,
+        notice: Option<&crate::Notice>,
+    ) -> crate::Result<crate::Told<crate::PutOutcome>> {
+        self.inner.put(key, put, retain, notice).await
     }
-    async fn clear(&self, namespace: &crate::Namespace, retain: Duration) -> crate::Result<u64> {
-        self.inner.clear(namespace, retain).await
+    async fn mark(&self, key: &crate::RemoteKey, mark: &crate::Mark) -> crate::Result<crate::Marked> {
+        self.inner.mark(key, mark).await
+    }
+    async fn unmark(
+        &self,
+        key: &crate::RemoteKey,
+        unmark: &crate::Unmark,
+        notice: Option<&crate::Notice>,
+    ) -> crate::Result<crate::Told<crate::Invalidated>> {
+        self.inner.unmark(key, unmark, notice).await
+    }
+    async fn clear(
+        &self,
+        namespace: &crate::Namespace,
+        retain: Duration,
+        notice: Option<&crate::Notice>,
+    ) -> crate::Result<crate::Told<u64>> {
+        self.inner.clear(namespace, retain, notice).await
+    }
+    async fn poll(&self, prefix: &str, partitions: &[crate::Partition]) -> crate::Result<Vec<crate::Result<crate::Meta>>> {
+        self.inner.poll(prefix, partitions).await
+    }
+    fn listen(&self, prefix: &str, ear: std::sync::Weak<dyn crate::Ear>) -> Option<crate::Listening> {
+        self.inner.listen(prefix, ear)
+    }
+    fn deployments(&self) -> Option<&crate::Deployments> {
+        self.inner.deployments()
     }
     async fn close(&self) {
         self.closed.fetch_add(1, std::sync::atomic::Ordering::SeqCst);

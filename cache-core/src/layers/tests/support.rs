@@ -5,7 +5,7 @@ use crate::key::{Echo, Namespace, RemoteKey};
 use crate::layers::Verb;
 use crate::layers::forward::{Call, forward_verbs};
 use crate::record::{Body, Flags, Life};
-use crate::remote::{Acquire, Claim, Fill, Invalidation, Put, RemoteTier};
+use crate::remote::{Acquire, Claim, Fill, Invalidation, Mark, Put, RemoteTier, Unmark};
 use crate::token::Token;
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -55,11 +55,13 @@ pub(super) async fn call(tier: &impl RemoteTier, verb: Verb) -> Result<()> {
         Verb::Get => tier.get(&key).await.map(drop),
         Verb::GetMany => tier.get_many(&[key.clone(), key]).await.map(drop),
         Verb::Acquire => tier.acquire(&key, &acquire_of(token)).await.map(drop),
-        Verb::Fill => tier.fill(&key, &Fill { token, version: 0, age: Duration::ZERO, body: body() }).await.map(drop),
+        Verb::Fill => tier.fill(&key, &Fill { token, version: 0, created: 1, body: body() }).await.map(drop),
         Verb::Release => tier.release(&key, token).await.map(drop),
-        Verb::Invalidate => tier.invalidate(&[Invalidation { key, version: None }], MINUTE).await.map(drop),
-        Verb::Put => tier.put(&key, &Put { token, version: 1, age: Duration::ZERO, body: body() }, MINUTE).await.map(drop),
-        Verb::Clear => tier.clear(&namespace(), MINUTE).await.map(drop),
+        Verb::Invalidate => tier.invalidate(&[Invalidation { key, version: None }], MINUTE, None).await.map(drop),
+        Verb::Put => tier.put(&key, &Put { token, version: 1, age: Duration::ZERO, body: body() }, MINUTE, None).await.map(drop),
+        Verb::Clear => tier.clear(&namespace(), MINUTE, None).await.map(drop),
+        Verb::Mark => tier.mark(&key, &Mark { token, life: MINUTE, retain: MINUTE }).await.map(drop),
+        Verb::Unmark => tier.unmark(&key, &Unmark { token, version: None, retain: MINUTE }, None).await.map(drop),
     }
 }
 

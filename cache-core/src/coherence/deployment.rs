@@ -1,0 +1,484 @@
+//! What this process knows of a deployment: one store, one prefix, 256 partitions.
+
+use super::frame::Frame;
+use super::ledger::{Ledger, Mark, Meta, Verdict};
+use super::replay::Replay;
+use crate::clock::{Clock, Moment};
+use crate::key::Namespace;
+use crate::mutant::{Mutant, is};
+use crate::partition::{PARTITIONS, Partition};
+use crate::remote::{Invalidation, Receipt, RemoteTier};
+use futures_util::FutureExt;
+use parking_lot::{Mutex, RwLock};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::sync::{Notify, watch};
+
+/// A coarse clock may be so far behind, so leases end that much early.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Whoever hears what a store publishes.
+pub trait Ear: Send + Sync + 'static {
+    /// The store has confirmed that from now on everything published in these partitions comes.
+    fn listening(&self, partitions: &[Partition]);
+
+    /// Something may be missed in these partitions from now on, or may have been already: the connection has ended, was silent, or is to another server
+    /// than has them now.
+    fn deaf(&self, partitions: &[Partition]);
+
+    /// A message of a partition.
+    fn hear(&self, partition: Partition, message: &[u8]);
+}
+
+/// A subscription; it ends when this is dropped.
+pub struct Listening {
+    _ends: Box<dyn Send + Sync>,
+}
+
+impl Listening {
+    /// One that ends when `ends` is dropped.
+    pub fn new(ends: impl Send + Sync + 'static) -> Self {
+        Self { _ends: Box::new(ends) }
+    }
+}
+
+impl fmt::Debug for Listening {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Listening").finish_non_exhaustive()
+    }
+}
+
+/// The deployments that the caches of this process have in one store. A tier has one of these, and its clones share it.
+#[derive(Debug, Default)]
+pub struct Deployments(Mutex<Vec<(String, Weak<Deployment>)>>);
+
+impl Deployments {
+    /// None so far.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The deployment of a prefix, as caches with this clock know it.
+    pub(crate) fn join(&self, tier: &Arc<dyn RemoteTier>, prefix: &str, clock: &Clock, bound: Duration) -> Arc<Deployment> {
+        let mut known = self.0.lock();
+        known.retain(|(_, deployment)| deployment.strong_count() > 0);
+        let mut same = known.iter().filter(|(of, _)| of == prefix).filter_map(|(_, deployment)| deployment.upgrade());
+        if let Some(deployment) = same.find(|deployment| deployment.clock.is(clock)) {
+            deployment.bound.fetch_min(nanos(bound), Ordering::Relaxed);
+            return deployment;
+        }
+        let deployment = Arc::new(Deployment::new(tier.clone(), prefix, clock.clone(), bound));
+        known.push((prefix.to_owned(), Arc::downgrade(&deployment)));
+        deployment
+    }
+}
+
+/// A cache, as its deployment sees it.
+pub(crate) trait Member: Send + Sync {
+    /// Its name.
+    fn name(&self) -> &str;
+
+    /// The random number that it signs its messages with.
+    fn signature(&self) -> u64;
+
+    /// Lets go of these keys and of loads that began before. `false` if it could not read one.
+    fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool;
+
+    /// Suspects what it has of a partition, and lets nobody keep what is being loaded.
+    fn suspect(&self, partition: Partition);
+}
+
+/// Whether an entry of L1 that nobody suspects may be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is not older than the bound.
+    Verified,
+    /// Nobody can tell, for the store is away, and has not been for long.
+    Grace,
+    /// It has to be asked about.
+    Unknown,
+}
+
+/// See the module.
+pub(crate) struct Deployment {
+    pub(super) tier: Arc<dyn RemoteTier>,
+    pub(super) prefix: String,
+    /// What it signs messages with that it repeats for its members.
+    signature: u64,
+    clock: Clock,
+    /// The smallest of its caches', in nanoseconds.
+    bound: AtomicU64,
+    partitions: Box<[Known]>,
+    /// The oldest of the partitions' `verified`: what each hit compares.
+    all: AtomicU64,
+    publishing: Mutex<()>,
+    members: RwLock<Vec<Weak<dyn Member>>>,
+    replay: Mutex<Replay>,
+    pub(super) owed: Mutex<Vec<Partition>>,
+    pub(super) counts: Counts,
+    pub(super) poked: Arc<Notify>,
+    /// When the last round was sent, in nanoseconds.
+    pub(super) last_sent: AtomicU64,
+    /// How many rounds have ended.
+    pub(super) ended: watch::Sender<u64>,
+    /// Whether the task of the rounds runs.
+    is_running: Arc<AtomicBool>,
+    task: Mutex<Option<Listening>>,
+}
+
+/// A partition.
+#[derive(Debug, Default)]
+struct Known {
+    state: Mutex<State>,
+    /// When the last poll that counts was sent, in nanoseconds; 0 while none does.
+    verified: AtomicU64,
+    /// The same, and not forgotten when the subscription ends: from it on grace is counted.
+    was_verified: AtomicU64,
+    /// Whether the last poll failed.
+    is_away: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    ledger: Ledger,
+    is_listening: bool,
+    /// Counts subscriptions.
+    subscription: u64,
+    history: u64,
+}
+
+/// What a partition was like when a poll was sent.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Before {
+    mark: Mark,
+    subscription: Option<u64>,
+}
+
+/// The task of the rounds lives. A runtime may drop it before its end.
+pub(super) struct Running(Arc<AtomicBool>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// What has happened, for stats.
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) heard: AtomicU64,
+    pub(crate) suspicions: AtomicU64,
+    pub(crate) polls: AtomicU64,
+    pub(crate) poll_errors: AtomicU64,
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Deployment {
+    fn new(tier: Arc<dyn RemoteTier>, prefix: &str, clock: Clock, bound: Duration) -> Self {
+        Self {
+            tier,
+            prefix: prefix.into(),
+            signature: fastrand::u64(1..),
+            clock,
+            bound: AtomicU64::new(nanos(bound)),
+            partitions: (0..PARTITIONS).map(|_| Known::default()).collect(),
+            all: AtomicU64::new(0),
+            publishing: Mutex::default(),
+            members: RwLock::default(),
+            replay: Mutex::default(),
+            owed: Mutex::default(),
+            counts: Counts::default(),
+            poked: Arc::default(),
+            last_sent: AtomicU64::new(0),
+            ended: watch::Sender::new(0),
+            is_running: Arc::default(),
+            task: Mutex::new(None),
+        }
+    }
+
+    pub(super) fn signature(&self) -> u64 {
+        self.signature
+    }
+
+    pub(crate) fn bound(&self) -> Duration {
+        Duration::from_nanos(self.bound.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// How many partitions are not verified at the moment, by this bound.
+    pub(crate) fn unverified(&self, bound: Duration) -> usize {
+        let now = self.now();
+        let verified = |known: &&Known| now < ends(known.verified.load(Ordering::Acquire), bound);
+        PARTITIONS - self.partitions.iter().filter(verified).count()
+    }
+
+    pub(crate) fn admit(&self, member: Weak<dyn Member>) {
+        let mut members = self.members.write();
+        members.retain(|member| member.strong_count() > 0);
+        members.push(member);
+    }
+
+    /// Listens and polls from now on, in the runtime of the caller, if there is one. Cheap to call again.
+    pub(crate) fn start(self: &Arc<Self>) {
+        if self.is_running.load(Ordering::Acquire) {
+            return;
+        }
+        let mut task = self.task.lock();
+        if self.is_running.load(Ordering::Acquire) {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        // The runtime that an earlier task ran on has ended, and with it, it may be, what listened.
+        if task.take().is_some() {
+            self.deaf(&every_partition());
+        }
+        let ear: Arc<dyn Ear> = self.clone();
+        if let Some(listening) = self.tier.listen(&self.prefix, Arc::downgrade(&ear)) {
+            self.is_running.store(true, Ordering::Release);
+            let running = Running(self.is_running.clone());
+            runtime.spawn(super::rounds::go_round(Arc::downgrade(self), running));
+            *task = Some(listening);
+            drop(task);
+            // A store in this process listens at once. It is polled before there is anything in L1 that a first poll would have to suspect.
+            if self.is_listening(Partition::default()) {
+                let _ = self.round().now_or_never();
+            }
+        }
+    }
+
+    /// Whether all partitions are verified: what a hit asks before it looks into L1.
+    ///
+    /// Before, because an entry is suspected before its partition is verified again: who sees the latter sees the former.
+    #[inline]
+    pub(crate) fn is_verified(&self, now: Moment, lease: Lease) -> bool {
+        // Ordering: acquire pairs with the release in `publish`.
+        let now = if is(Mutant::StoppedClock) { self.last_sent() } else { now };
+        // Nothing is as early as a lease from moment 0.
+        now.as_nanos() < self.all.load(Ordering::Acquire).saturating_add(lease.0) || is(Mutant::NoPolls)
+    }
+
+    /// How an entry stands that was loaded at `created`. As for `is_verified`: to be asked before the entry is looked at once more.
+    pub(crate) fn standing(
+        &self,
+        partition: Partition,
+        created: Moment,
+        now: Moment,
+        bound: Duration,
+        grace: Duration,
+    ) -> Standing {
+        let known = self.known(partition);
+        let created = created.as_nanos();
+        // What was loaded within the bound is within it, whatever has been missed since.
+        if now < ends(known.verified.load(Ordering::Acquire).max(created), bound) {
+            return Standing::Verified;
+        }
+        let in_grace =
+            known.is_away.load(Ordering::Acquire) && self.in_grace(partition, Moment::from_nanos(created), now, bound, grace);
+        if in_grace { Standing::Grace } else { Standing::Unknown }
+    }
+
+    /// Whether an entry that was loaded at `created` may be served while the store is away.
+    pub(crate) fn in_grace(&self, partition: Partition, created: Moment, now: Moment, bound: Duration, grace: Duration) -> bool {
+        let from = self.known(partition).was_verified.load(Ordering::Acquire).max(created.as_nanos());
+        !grace.is_zero() && now < Moment::from_nanos(from).after(bound).after(grace)
+    }
+
+    /// Whether a partition is verified.
+    pub(crate) fn vouches(&self, partition: Partition, now: Moment, bound: Duration) -> bool {
+        now < ends(self.known(partition).verified.load(Ordering::Acquire), bound)
+    }
+
+    /// Whether everything up to a receipt is applied here, so that L1 covers it.
+    pub(crate) fn covers(&self, receipt: &Receipt) -> bool {
+        let mark = self.known(receipt.partition).state.lock().ledger.mark();
+        mark.incarnation == receipt.incarnation && receipt.sequence <= mark.sequence
+    }
+
+    /// What this node has told itself, and applied to its own L1.
+    pub(crate) fn told(&self, namespace: &Namespace, keys: &[Invalidation], receipts: &[Receipt]) {
+        self.replay.lock().note(namespace, keys, self.now());
+        for receipt in receipts {
+            let mut state = self.known(receipt.partition).state.lock();
+            let verdict = state.ledger.applied(receipt.incarnation, receipt.sequence);
+            self.settle(receipt.partition, verdict);
+        }
+    }
+
+    /// When the last round of polls was sent.
+    pub(super) fn last_sent(&self) -> Moment {
+        Moment::from_nanos(self.last_sent.load(Ordering::Acquire))
+    }
+
+    /// Whether a poll could make a partition verified that is not.
+    pub(super) fn is_listening(&self, partition: Partition) -> bool {
+        self.known(partition).state.lock().is_listening
+    }
+
+    pub(super) fn again(&self, partition: Partition) -> super::replay::Again {
+        self.replay.lock().of(partition, self.now())
+    }
+
+    pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
+        self.members.read().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(super) fn before(&self, partition: Partition) -> Before {
+        let state = self.known(partition).state.lock();
+        Before { mark: state.ledger.mark(), subscription: state.is_listening.then_some(state.subscription) }
+    }
+
+    /// A poll was answered that was sent at `sent`, when the partition was as `before`; `None` if it failed.
+    pub(super) fn answered(&self, partition: Partition, meta: Option<Meta>, sent: Moment, before: Before) {
+        let known = self.known(partition);
+        known.is_away.store(meta.is_none(), Ordering::Release);
+        let Some(meta) = meta else { return };
+        let mut state = known.state.lock();
+        if std::mem::replace(&mut state.history, meta.history) != meta.history && before.mark.incarnation != 0 {
+            let mut owed = self.owed.lock();
+            if !owed.contains(&partition) {
+                owed.push(partition);
+            }
+        }
+        // It counts only under the subscription that stood when it was sent, and stands.
+        let stands = before.subscription == Some(state.subscription);
+        if !(state.is_listening && stands || is(Mutant::TrustBeforeSubscribed)) {
+            return;
+        }
+        let sent = if is(Mutant::LeaseFromReply) { self.now() } else { sent };
+        let verdict = state.ledger.answered(meta, sent, before.mark, self.now(), self.bound());
+        self.settle(partition, verdict);
+    }
+
+    /// Called with the partition's state locked, so that none overtakes another.
+    fn settle(&self, partition: Partition, verdict: Verdict) {
+        let known = self.known(partition);
+        let sent = match verdict {
+            Verdict::Nothing => return,
+            Verdict::Verified(sent) => sent,
+            Verdict::Suspect(sent) => {
+                self.suspect(partition);
+                sent
+            }
+        };
+        // Ordering: release pairs with the acquire of whoever reads it before L1: the suspicion is seen, and so is what messages have removed.
+        known.verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
+        known.was_verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
+        self.publish();
+    }
+
+    fn suspect(&self, partition: Partition) {
+        self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
+        self.members().iter().for_each(|member| member.suspect(partition));
+    }
+
+    /// Puts together what hits compare.
+    fn publish(&self) {
+        // One at a time, or one that looked before a subscription ended could have the last word.
+        let _one = self.publishing.lock();
+        let all = self.partitions.iter().map(|known| known.verified.load(Ordering::Acquire)).min().unwrap_or(0);
+        self.all.store(all, Ordering::Release);
+    }
+
+    fn known(&self, partition: Partition) -> &Known {
+        &self.partitions[usize::from(partition.index())]
+    }
+}
+
+/// For how long a poll verifies, in nanoseconds: put together once, for each hit needs it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lease(u64);
+
+impl Lease {
+    pub(crate) fn new(bound: Duration) -> Self {
+        Self(nanos(bound.saturating_sub(TICK)))
+    }
+}
+
+/// The end of a lease that counts from `sent`; never if there is none.
+#[inline]
+fn ends(sent: u64, bound: Duration) -> Moment {
+    if sent == 0 { Moment::from_nanos(0) } else { Moment::from_nanos(sent).after(bound.saturating_sub(TICK)) }
+}
+
+pub(super) fn every_partition() -> Vec<Partition> {
+    (0..=255).map(Partition::from_index).collect()
+}
+
+impl Ear for Deployment {
+    fn listening(&self, partitions: &[Partition]) {
+        for partition in partitions {
+            let mut state = self.known(*partition).state.lock();
+            state.is_listening = true;
+            state.subscription += 1;
+        }
+        // What was told before is told by the next poll, and nothing is verified until then.
+        self.poked.notify_one();
+    }
+
+    fn deaf(&self, partitions: &[Partition]) {
+        for partition in partitions {
+            let known = self.known(*partition);
+            let mut state = known.state.lock();
+            if std::mem::replace(&mut state.is_listening, false) {
+                state.subscription += 1;
+                state.ledger.deaf();
+                known.verified.store(0, Ordering::Release);
+            }
+        }
+        self.publish();
+        self.poked.notify_one();
+    }
+
+    fn hear(&self, partition: Partition, message: &[u8]) {
+        self.counts.heard.fetch_add(1, Ordering::Relaxed);
+        let Some(frame) = Frame::decode(message) else {
+            return self.suspect(partition);
+        };
+        if is(Mutant::DuplicatesIgnored) && frame.sequence <= self.known(partition).state.lock().ledger.mark().sequence {
+            return;
+        }
+        match frame.news {
+            // A newer version's news: something has changed.
+            None => self.suspect(partition),
+            Some(news) => {
+                // Not whoever sent it, which lets go before and after it tells, and keeps the key blocked in between.
+                let concerned =
+                    |member: &&Arc<dyn Member>| member.name().as_bytes() == news.name && member.signature() != news.node;
+                for member in self.members().iter().filter(concerned) {
+                    if !news.keys.as_ref().is_some_and(|keys| member.let_go_of(keys)) {
+                        self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
+                        member.suspect(partition);
+                    }
+                }
+            }
+        }
+        let mut state = self.known(partition).state.lock();
+        let verdict = state.ledger.applied(frame.incarnation, frame.sequence);
+        self.settle(partition, verdict);
+    }
+}
+
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        // The task sleeps without holding this; it ends now that it cannot be found any more.
+        self.poked.notify_one();
+    }
+}
+
+impl fmt::Debug for Deployment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deployment").field("prefix", &self.prefix).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,136 @@
+//! The rounds of polls: one a second, or as soon as somebody needs one.
+
+use super::deployment::{Deployment, Running, every_partition};
+use super::replay::Again;
+use crate::mutant::{Mutant, is};
+use crate::partition::Partition;
+use crate::remote::Invalidation;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::{sleep, timeout};
+use tracing::{debug, warn};
+
+/// Three polls a bound: two may be lost.
+const POLLS_A_BOUND: u32 = 3;
+/// The pause after a failure: a store that is back is found soon.
+const RETRY: Duration = Duration::from_millis(250);
+/// Rounds that somebody waits for come no closer together.
+const SPACING: Duration = Duration::from_millis(20);
+/// How long a read waits for a round before it asks L2 itself.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a tombstone stays that is told again.
+const RETAIN: Duration = Duration::from_secs(60);
+
+/// Polls until the deployment is dropped.
+pub(super) async fn go_round(deployment: Weak<Deployment>, _running: Running) {
+    loop {
+        let Some(strong) = deployment.upgrade() else { return };
+        let well = strong.round().await;
+        let poked = strong.poked.clone();
+        let pause = if well { strong.bound() / POLLS_A_BOUND } else { RETRY.min(strong.bound() / POLLS_A_BOUND) };
+        drop(strong);
+        sleep(SPACING.min(pause)).await;
+        let _ = timeout(pause.saturating_sub(SPACING), poked.notified()).await;
+    }
+}
+
+impl Deployment {
+    /// Polls every partition once. `false` if any poll failed.
+    pub(super) async fn round(self: &Arc<Self>) -> bool {
+        let partitions = every_partition();
+        let before: Vec<_> = partitions.iter().map(|partition| self.before(*partition)).collect();
+        // Before the request: what is told from then on may be missing.
+        let sent = self.now();
+        self.last_sent.store(sent.as_nanos(), Ordering::Release);
+        self.counts.polls.fetch_add(1, Ordering::Relaxed);
+        let polled = self.tier.poll(&self.prefix, &partitions).await;
+        if let Err(err) = &polled {
+            debug!(kind = ?err.kind(), "a poll of the partitions failed");
+        }
+        let mut answers = polled.unwrap_or_default().into_iter();
+        let mut well = true;
+        for (partition, before) in partitions.iter().zip(before) {
+            let meta = answers.next().and_then(Result::ok);
+            well &= meta.is_some();
+            self.answered(*partition, meta, sent, before);
+        }
+        if !well {
+            self.counts.poll_errors.fetch_add(1, Ordering::Relaxed);
+        }
+        self.ended.send_modify(|ended| *ended += 1);
+        self.tell_again().await;
+        well
+    }
+
+    /// Waits, not for long, for a round that may make a partition verified which was found not to be: after a pause of this process, say. At once where
+    /// the last round was a moment ago, or nothing is heard.
+    pub(crate) async fn next_round(&self, partition: Partition) {
+        if self.now().since(self.last_sent()) < RETRY || !self.is_listening(partition) {
+            return;
+        }
+        let mut ended = self.ended.subscribe();
+        let wanted = *ended.borrow_and_update() + 1;
+        self.poked.notify_one();
+        let _ = timeout(PATIENCE, ended.wait_for(|ended| *ended >= wanted)).await;
+    }
+
+    /// Waits until all partitions are verified, for `limit` at most.
+    pub(crate) async fn verified(&self, bound: Duration, limit: Duration) -> bool {
+        let mut ended = self.ended.subscribe();
+        let verified = async {
+            while self.unverified(bound) > 0 {
+                if ended.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        timeout(limit, verified).await.is_ok()
+    }
+
+    /// Tells a partition's new server what this node told the one before: a failover loses what had not been replicated.
+    async fn tell_again(&self) {
+        let owed = std::mem::take(&mut *self.owed.lock());
+        if is(Mutant::NoReplay) {
+            return;
+        }
+        for partition in owed {
+            if !self.tell_partition_again(partition).await {
+                let mut owed = self.owed.lock();
+                if !owed.contains(&partition) {
+                    owed.push(partition);
+                }
+            }
+        }
+    }
+
+    async fn tell_partition_again(&self, partition: Partition) -> bool {
+        match self.again(partition) {
+            Again::Keys(told) => {
+                for (namespace, keys) in told {
+                    let notice = super::Notice { node: self.signature(), namespace };
+                    if let Err(err) = self.tell(&keys, &notice).await {
+                        debug!(kind = ?err.kind(), "what was told before a failover could not be told again yet");
+                        return false;
+                    }
+                }
+                true
+            }
+            Again::All => {
+                warn!("more was invalidated before a failover than is remembered: the caches of this process are cleared in L2");
+                for member in self.members() {
+                    let Ok(namespace) = crate::Namespace::new(&self.prefix, member.name()) else { continue };
+                    let notice = super::Notice { node: self.signature(), namespace: namespace.clone() };
+                    if self.tier.clear(&namespace, RETAIN, Some(&notice)).await.is_err() {
+                        return false;
+                    }
+                }
+                true
+            }
+        }
+    }
+
+    async fn tell(&self, keys: &[Invalidation], notice: &super::Notice) -> crate::Result<()> {
+        self.tier.invalidate(keys, RETAIN, Some(notice)).await.map(drop)
+    }
+}

@@ -1,0 +1,189 @@
+//! L1 among other nodes: the bound on its age, what it hears, and what may be served while nobody can tell.
+
+use super::Inner;
+use crate::clock::Moment;
+use crate::coherence::{Deployment, Lease, Member, Standing};
+use crate::error::{Error, Result};
+use crate::flights::{Passage, Ticket};
+use crate::local::{Local, LocalTier};
+use crate::mutant::{Mutant, is};
+use crate::partition::Partition;
+use crate::written::WriteToken;
+use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+const SHORTEST: Duration = Duration::from_millis(100);
+const LONGEST: Duration = Duration::from_secs(60);
+const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
+
+/// Within which time L1 of a node follows what other nodes write.
+///
+/// As a rule that is one message of the backplane, well under a millisecond. The **bound** holds even if every message is lost: three times in it
+/// the node asks L2 whether it has heard everything, and what it cannot be sure of is asked of L2 before it is served again. With L2 away nobody can tell:
+/// then L1 goes on for the **grace**, its answers marked [`Unverified`](crate::Freshness::Unverified), and after it serves only what was loaded within bound and grace.
+///
+/// | option | default | meaning |
+/// |---|---|---|
+/// | [`bound`](Self::bound) | 3 s | after an invalidation's `Ok` no node that reaches L2 serves an older value from L1 for longer |
+/// | [`grace`](Self::grace) | 30 s | so much longer may a node that does not reach L2; 0 is strict |
+///
+/// Caches of one prefix on one tier share their polls; the smallest bound sets the pace. A poll of 256 partitions costs L2 some 0.1 ms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Coherence {
+    pub(super) bound: Duration,
+    pub(super) grace: Duration,
+}
+
+impl Default for Coherence {
+    fn default() -> Self {
+        Self { bound: Duration::from_secs(3), grace: Duration::from_secs(30) }
+    }
+}
+
+impl Coherence {
+    /// 3 s, and 30 s.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// 100 ms to 60 s.
+    pub fn bound(mut self, bound: Duration) -> Self {
+        self.bound = bound;
+        self
+    }
+
+    /// 0 to an hour.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = grace;
+        self
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        if self.bound < SHORTEST || self.bound > LONGEST {
+            return Err(Error::config("the bound of coherence must lie between 100 ms and 60 s"));
+        }
+        if self.grace > LONGEST_GRACE {
+            return Err(Error::config("the grace of coherence must be an hour at most"));
+        }
+        Ok(())
+    }
+}
+
+/// A cache's part in its deployment.
+pub(super) struct Coherent {
+    pub(super) deployment: Arc<Deployment>,
+    pub(super) coherence: Coherence,
+    /// Of its bound.
+    pub(super) lease: Lease,
+    /// What this cache signs its messages with.
+    pub(super) signature: u64,
+}
+
+impl<K, V, L> Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Whether all that L1 holds and nobody suspects may be served. To be asked before L1 is: see [`Deployment::is_verified`].
+    #[inline]
+    pub(super) fn is_verified(&self, now: Moment) -> bool {
+        self.coherent.as_ref().is_none_or(|coherent| coherent.deployment.is_verified(now, coherent.lease))
+    }
+
+    /// How an entry stands that nobody suspects. To be asked before the entry is looked at.
+    pub(super) fn standing(&self, partition: Partition, created: Moment, now: Moment) -> Standing {
+        self.coherent.as_ref().map_or(Standing::Verified, |Coherent { deployment, coherence, .. }| {
+            deployment.standing(partition, created, now, coherence.bound, coherence.grace)
+        })
+    }
+
+    /// Whether an entry may be served, marked, now that L2 was asked in vain.
+    pub(super) fn in_grace(&self, local: &Local<V>, now: Moment) -> bool {
+        self.coherent.as_ref().is_some_and(|Coherent { deployment, coherence, .. }| {
+            now < local.stamp.hard
+                && deployment.in_grace(local.partition, local.stamp.created, now, coherence.bound, coherence.grace)
+        })
+    }
+
+    /// Whether what L1 holds and nobody suspects is no older than a write.
+    pub(super) fn covers(&self, token: &WriteToken) -> bool {
+        match (&self.coherent, token.receipt()) {
+            (Some(coherent), Some(receipt)) => coherent.deployment.covers(receipt),
+            // Without L2 there is no other node.
+            (_, None) | (None, _) => self.l2.is_none(),
+        }
+    }
+
+    /// Listens and polls from now on, if it does not yet.
+    pub(super) fn wake(&self) {
+        if let Some(coherent) = &self.coherent {
+            coherent.deployment.start();
+        }
+    }
+
+    /// Waits a little for a poll that may verify a partition.
+    pub(super) async fn await_poll(&self, partition: Partition) {
+        if let Some(coherent) = &self.coherent {
+            coherent.deployment.next_round(partition).await;
+        }
+    }
+
+    /// For a ticket to be taken now.
+    pub(super) fn passage(&self, hash: u64, key: &K) -> Passage {
+        let partition = self.l2.as_ref().map_or_else(Partition::default, |l2| l2.partition(key));
+        Passage { hash, partition, now: self.clock.now() }
+    }
+
+    /// Whether a flight's answer is good enough for who comes now. One that was begun long ago, in a partition that may have missed something since, is not:
+    /// it would hand an old value to new readers, unmarked (`spec`, `JoinUnverified`).
+    pub(super) fn may_join(&self, ticket: &Ticket) -> bool {
+        self.coherent.as_ref().is_none_or(|Coherent { deployment, coherence, .. }| {
+            if is(Mutant::JoinUnverified) {
+                return true;
+            }
+            let now = self.clock.now();
+            now < ticket.taken().after(coherence.bound) || deployment.vouches(ticket.partition(), now, coherence.bound)
+        })
+    }
+}
+
+impl<K, V, L> Member for Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> u64 {
+        self.coherent.as_ref().map_or(0, |coherent| coherent.signature)
+    }
+
+    fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool {
+        let Some(l2) = &self.l2 else { return false };
+        let mut all_read = true;
+        for (encoded, version) in keys {
+            // A key that panics while it is read is no key of ours either.
+            let read_key = l2.read_key;
+            let key = catch_unwind(AssertUnwindSafe(|| read_key(encoded))).ok().flatten();
+            match key {
+                Some(key) => self.let_go(self.hash(&key), &key, *version),
+                None => all_read = false,
+            }
+        }
+        all_read
+    }
+
+    fn suspect(&self, partition: Partition) {
+        // In this order: what lands in between is poisoned or suspect; what begins in between asks L2 later than what was missed.
+        if !is(Mutant::SuspicionWithoutPoison) {
+            self.flights.poison_partition(partition);
+        }
+        self.l1.suspect(partition);
+    }
+}

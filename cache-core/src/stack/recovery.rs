@@ -1,0 +1,220 @@
+//! Invalidations that L2 could not be told: their keys stay blocked, and L2 is told as soon as it can be.
+
+use super::Inner;
+use crate::counters::Event;
+use crate::error::{Error, ErrorKind};
+use crate::key::RemoteKey;
+use crate::local::LocalTier;
+use crate::mutant::{Mutant, is};
+use crate::remote::Invalidation;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+/// More keys than that become a clear of the cache.
+const MOST: usize = 10_000;
+const BATCH: usize = 128;
+/// First and longest pause between two tries.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
+
+/// What is owed to L2.
+pub(super) struct Recovery<K>(Mutex<Owed<K>>);
+
+struct Owed<K> {
+    keys: HashMap<RemoteKey, Debt<K>>,
+    /// A clear, which covers all keys; how often one came to be owed.
+    clears: u64,
+    /// A task is at it.
+    is_running: bool,
+}
+
+#[derive(Clone)]
+struct Debt<K> {
+    key: K,
+    hash: u64,
+    version: Option<u64>,
+    /// How often the key's invalidation failed: what is told while another one fails does not settle that.
+    times: u64,
+}
+
+impl<K> Default for Recovery<K> {
+    fn default() -> Self {
+        Self(Mutex::new(Owed { keys: HashMap::new(), clears: 0, is_running: false }))
+    }
+}
+
+impl<K: Clone> Recovery<K> {
+    /// How many keys are owed; `usize::MAX` stands for all.
+    pub(super) fn owed(&self) -> usize {
+        let owed = self.0.lock();
+        if owed.clears > 0 { usize::MAX } else { owed.keys.len() }
+    }
+
+    /// What to try next: keys, or a clear if that is owed.
+    fn next(&self) -> Option<Next<K>> {
+        let mut owed = self.0.lock();
+        if owed.clears > 0 {
+            return Some(Next::Clear(owed.clears));
+        }
+        if owed.keys.is_empty() {
+            owed.is_running = false;
+            return None;
+        }
+        Some(Next::Keys(owed.keys.iter().take(BATCH).map(|(key, debt)| (key.clone(), debt.clone())).collect()))
+    }
+}
+
+enum Next<K> {
+    Keys(Vec<(RemoteKey, Debt<K>)>),
+    Clear(u64),
+}
+
+impl<K, V, L> Inner<K, V, L>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    /// Takes over a key whose invalidation failed, and its block. `false` if there is no use in trying again.
+    pub(super) fn owe(self: &Arc<Self>, key: &K, hash: u64, told: &Invalidation, err: &Error) -> bool {
+        if matches!(err.kind(), ErrorKind::Foreign | ErrorKind::Config | ErrorKind::Closed) || is(Mutant::NotOwed) {
+            return false;
+        }
+        let mut owed = self.recovery.0.lock();
+        if let Some(debt) = owed.keys.get_mut(&told.key) {
+            debt.times += 1;
+            // Without a version it is the stronger.
+            debt.version = debt.version.zip(told.version).map(|(one, other)| one.max(other));
+            self.flights.unblock(hash);
+        } else if owed.clears > 0 {
+            owed.clears += 1;
+            self.flights.unblock(hash);
+        } else if owed.keys.len() < MOST {
+            let debt = Debt { key: key.clone(), hash, version: told.version, times: 1 };
+            owed.keys.insert(told.key.clone(), debt);
+        } else {
+            warn!(cache = %self.name, "too many invalidations could not be told: the whole cache will be cleared");
+            owed.clears = 1;
+            self.flights.block_all(true);
+            let hashes: Vec<_> = owed.keys.drain().map(|(_, debt)| debt.hash).collect();
+            hashes.into_iter().chain([hash]).for_each(|hash| self.flights.unblock(hash));
+        }
+        self.settle_soon(owed);
+        true
+    }
+
+    /// A key was invalidated after all, by somebody who asked again: nothing older than that is owed.
+    pub(super) fn no_longer_owed(&self, told: &Invalidation) {
+        let mut owed = self.recovery.0.lock();
+        let covered = |debt: &Debt<K>| match (told.version, debt.version) {
+            (None, _) => true,
+            (Some(told), Some(owed)) => told >= owed,
+            (Some(_), None) => false,
+        };
+        if owed.keys.get(&told.key).is_some_and(covered)
+            && let Some(debt) = owed.keys.remove(&told.key)
+        {
+            self.flights.unblock(debt.hash);
+            self.counters.count(Event::Recovered);
+        }
+    }
+
+    /// The same for a clear.
+    pub(super) fn owe_clear(self: &Arc<Self>) {
+        let mut owed = self.recovery.0.lock();
+        owed.clears += 1;
+        self.flights.block_all(true);
+        let hashes: Vec<_> = owed.keys.drain().map(|(_, debt)| debt.hash).collect();
+        for hash in hashes {
+            self.flights.unblock(hash);
+        }
+        self.settle_soon(owed);
+    }
+
+    fn settle_soon(self: &Arc<Self>, mut owed: parking_lot::MutexGuard<'_, Owed<K>>) {
+        if !owed.is_running
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            owed.is_running = true;
+            drop(owed);
+            // A runtime that ends drops the task; the next failure starts another.
+            let running = Running(Arc::downgrade(self));
+            runtime.spawn(settle(running));
+        }
+    }
+
+    /// `true` once nothing is owed.
+    async fn settle_some(self: &Arc<Self>) -> Result<bool, Error> {
+        let Some(l2) = &self.l2 else { return Ok(true) };
+        let Some(next) = self.recovery.next() else { return Ok(true) };
+        match next {
+            Next::Clear(clears) => {
+                l2.clear().await?;
+                let mut owed = self.recovery.0.lock();
+                owed.clears -= clears;
+                if owed.clears == 0 {
+                    self.flights.block_all(false);
+                }
+                drop(owed);
+                self.flights.poison_all();
+                self.l1.clear();
+            }
+            Next::Keys(debts) => {
+                let invalidations: Vec<_> =
+                    debts.iter().map(|(key, debt)| Invalidation { key: key.clone(), version: debt.version }).collect();
+                let told = l2.invalidate_many(&invalidations).await?;
+                self.note_told(&invalidations, &told.receipts);
+                for (remote, debt) in debts {
+                    self.let_go(debt.hash, &debt.key, debt.version);
+                    let mut owed = self.recovery.0.lock();
+                    if owed.keys.get(&remote).is_some_and(|now| now.times == debt.times) {
+                        owed.keys.remove(&remote);
+                        self.flights.unblock(debt.hash);
+                        self.counters.count(Event::Recovered);
+                    }
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// The task's claim to be the one that runs.
+struct Running<K, V, L>(Weak<Inner<K, V, L>>);
+
+impl<K, V, L> Drop for Running<K, V, L> {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            inner.recovery.0.lock().is_running = false;
+        }
+    }
+}
+
+/// Tries until nothing is owed, or the cache is gone.
+async fn settle<K, V, L>(running: Running<K, V, L>)
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    L: LocalTier<K, V>,
+{
+    let mut pause = PAUSES.0;
+    loop {
+        sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        let Some(inner) = running.0.upgrade() else { return };
+        match inner.settle_some().await {
+            Ok(true) => {
+                info!(cache = %inner.name, "all invalidations that could not be told have been told now");
+                return;
+            }
+            Ok(false) => pause = Duration::ZERO,
+            Err(err) => {
+                debug!(cache = %inner.name, kind = ?err.kind(), "invalidations could not be told yet");
+                pause = (pause * 2).clamp(PAUSES.0, PAUSES.1);
+            }
+        }
+    }
+}

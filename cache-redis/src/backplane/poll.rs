@@ -1,0 +1,139 @@
+//! How far the partitions' sequences have come: one pipeline a master.
+
+use super::history::Server;
+use super::names::meta_key;
+use super::tell::fresh;
+use crate::config::Address;
+use crate::error::from_driver;
+use crate::node::Node;
+use crate::script::{SCRIPTS, digits};
+use crate::tier::{RedisTier, failed, read};
+use crate::verbs::not_understood;
+use bytes::Bytes;
+use cache_core::{Error, ErrorKind, Meta, Partition, Result};
+use futures_util::future::join_all;
+use redis::{Pipeline, RedisResult, Value, from_redis_value};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A partition's place in the list, and its meta key.
+type Asked = (usize, Vec<u8>);
+
+/// What a look at a partition gave.
+enum Look {
+    /// All that is to know.
+    Known(Meta),
+    /// It has to be begun on this server, or is on another one.
+    Begin,
+    Failed(Error),
+}
+
+impl RedisTier {
+    /// Each partition has an answer of its own: where they are on several masters, one that is away fails its own.
+    pub(crate) async fn poll_all(&self, prefix: &str, partitions: &[Partition]) -> Vec<Result<Meta>> {
+        let deadline = self.deadline();
+        let keys: Vec<_> = partitions.iter().map(|partition| meta_key(prefix, *partition)).collect();
+        let mut answers = vec![Err(not_understood()); partitions.len()];
+        let mut shares: Vec<(Arc<Node>, Vec<Asked>)> = Vec::new();
+        for (place, key) in keys.into_iter().enumerate() {
+            match self.nodes().of(deadline, &key).await {
+                Ok(node) => match shares.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
+                    Some((_, share)) => share.push((place, key)),
+                    None => shares.push((node, vec![(place, key)])),
+                },
+                Err(err) => answers[place] = Err(err),
+            }
+        }
+        let polled = join_all(shares.into_iter().map(|(node, share)| self.poll_node(deadline, node, share))).await;
+        for (place, answer) in polled.into_iter().flatten() {
+            answers[place] = answer;
+        }
+        if let Some(err) = answers.iter().find_map(|answer| answer.as_ref().err()) {
+            failed("poll", err);
+        }
+        answers
+    }
+
+    async fn poll_node(&self, deadline: Instant, node: Arc<Node>, share: Vec<Asked>) -> Vec<(usize, Result<Meta>)> {
+        let looks = match self.look(deadline, &node, &share).await {
+            Ok(looks) => looks,
+            Err(err) => {
+                self.doubt();
+                return share.into_iter().map(|(place, _)| (place, Err(err.clone()))).collect();
+            }
+        };
+        let settle = async |look, key: &[u8]| match look {
+            Look::Known(meta) => Ok(meta),
+            Look::Begin => self.begin(deadline, key).await,
+            Look::Failed(err) => Err(err),
+        };
+        let settled = join_all(looks.into_iter().zip(&share).map(|(look, (_, key))| settle(look, key))).await;
+        share.iter().map(|(place, _)| *place).zip(settled).collect()
+    }
+
+    /// Looks at a node's partitions, and at what the server says of itself, without changing anything.
+    async fn look(&self, deadline: Instant, node: &Node, share: &[Asked]) -> Result<Vec<Look>> {
+        let mut commands = Pipeline::with_capacity(share.len() + 1);
+        commands.add_command(Server::ask());
+        for (_, key) in share {
+            commands.cmd("HMGET").arg(key).arg("i").arg("s").arg("h");
+        }
+        let mut replies = node.send_all(deadline, &commands).await?.reply.into_iter();
+        let info = read::<Bytes>(replies.next().unwrap_or(Ok(Value::Nil)))?;
+        let server = Server::read(&info).ok_or_else(not_understood)?;
+        let vitals = node.vitals();
+        if !server.is_master {
+            // Sentinels know a better one. Who has this address alone may only wait.
+            if let (Address::Sentinel(_), Some(vitals)) = (node.address(), vitals) {
+                vitals.read_only();
+            }
+            return Err(Error::new(ErrorKind::Unavailable, "Redis is a replica and does not tell of invalidations"));
+        }
+        if let Some(vitals) = vitals {
+            vitals.know(&server);
+        }
+        Ok(replies.map(|reply| look(reply, &server)).collect())
+    }
+
+    /// Begins a partition's sequences if they are not this server's, wherever it is, and tells how far they have come.
+    async fn begin(&self, deadline: Instant, key: &[u8]) -> Result<Meta> {
+        let mut call = SCRIPTS.begin.call(1);
+        call.arg(key).arg([fresh(), [0; 8]].concat());
+        let (_, begun) = self.run("poll", deadline, key, &SCRIPTS.begin, &call).await?;
+        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
+        let meta = begun.split_at_checked(16).and_then(|(names, sequence)| {
+            let (incarnation, history) = names.split_at(8);
+            Some(Meta { incarnation: number(incarnation)?, sequence: digits(sequence)?, history: number(history)? })
+        });
+        meta.ok_or_else(not_understood)
+    }
+
+    /// The slots may be elsewhere by now.
+    pub(super) fn doubt(&self) {
+        if let Some(cluster) = self.nodes().cluster() {
+            cluster.doubt();
+        }
+    }
+}
+
+/// What a partition's hash says, on a server that is a master.
+fn look(reply: RedisResult<Value>, server: &Server) -> Look {
+    let fields = match reply {
+        Ok(fields) => from_redis_value::<(Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>)>(fields),
+        // The script is sent to where it is now, or fails for the same reason.
+        Err(err) if matches!(err.code(), Some("MOVED" | "ASK" | "CLUSTERDOWN")) => return Look::Begin,
+        Err(err) => return Look::Failed(from_driver(&err)),
+    };
+    let Ok((incarnation, sequence, history)) = fields else { return Look::Failed(not_understood()) };
+    let (incarnation, sequence) = (incarnation.and_then(number), sequence.and_then(|sequence| digits(&sequence)));
+    match (incarnation, sequence) {
+        (Some(incarnation), Some(sequence)) if incarnation != 0 && history.and_then(number) == Some(server.history) => {
+            Look::Known(Meta { incarnation, sequence, history: server.history })
+        }
+        _ => Look::Begin,
+    }
+}
+
+fn number(bytes: Vec<u8>) -> Option<u64> {
+    bytes.try_into().map(u64::from_be_bytes).ok()
+}
