@@ -10,16 +10,18 @@ pub(crate) const USAGE: &str = "\
 usage: compare l1 [options]                        time and memory, in process
        compare l2 [options]                        time and processor time over the wire, against real Redis servers
        compare faults [options]                    what callers see while a Redis is broken, against real servers
+       compare coherence [options]                 what it costs that nodes follow each other, against a real server
        compare hit-ratio --traces DIR [options]    share of reads that hit, over recorded accesses
 
 options of all
   --json FILE      write the rows there as a JSON array
+options of all but coherence
   --subject NAME   only this subject; may be repeated
 options of l1 and hit-ratio
   --svg FILE       write a chart there
 options of l1 and l2
   --ratios FILE    write the bars and our ratios to the peers there as a JSON array
-options of l1, l2 and faults
+options of l1, l2, faults and coherence
   --rounds N       samples of each figure, of which the median is taken (default 11, of l2 9; with --quick 3);
                    of faults, times each is done, of which the worst is taken (default 3; with --quick 1)
   --work NAME      only this work, of faults this fault; may be repeated
@@ -42,6 +44,7 @@ pub(crate) enum Command {
     L1,
     L2,
     Faults,
+    Coherence,
     HitRatio,
     /// One subject's memory, as a child process of `l1`. Not in the usage.
     Weigh,
@@ -77,6 +80,7 @@ impl Args {
             Some("l1") => Command::L1,
             Some("l2") => Command::L2,
             Some("faults") => Command::Faults,
+            Some("coherence") => Command::Coherence,
             Some("hit-ratio") => Command::HitRatio,
             Some("weigh") => Command::Weigh,
             Some("-h" | "--help" | "help") => Command::Help,
@@ -100,15 +104,16 @@ impl Args {
             trace_names: Vec::new(),
         };
         let mut rounds = None;
-        let (timed, in_process) = (command != Command::HitRatio, !matches!(command, Command::L2 | Command::Faults));
+        let timed = command != Command::HitRatio;
+        let in_process = !matches!(command, Command::L2 | Command::Faults | Command::Coherence);
         let numbers = |option: &str, list: &str| list.split(',').map(|number| positive(option, number)).collect::<Result<_, _>>();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Error::Usage(format!("{word} needs a value")));
             match word.as_str() {
                 "--json" => args.json = Some(value()?.into()),
                 "--svg" if in_process => args.svg = Some(value()?.into()),
-                "--subject" => args.subjects.push(value()?),
-                "--ratios" if timed && command != Command::Faults => args.ratios = Some(value()?.into()),
+                "--subject" if command != Command::Coherence => args.subjects.push(value()?),
+                "--ratios" if matches!(command, Command::L1 | Command::L2) => args.ratios = Some(value()?.into()),
                 "--rounds" if timed => rounds = Some(positive("--rounds", &value()?)?.min(MOST_ROUNDS)),
                 "--threads" if timed && in_process => args.threads = numbers("--threads", &value()?)?,
                 "--tasks" if command == Command::L2 => args.tasks = numbers("--tasks", &value()?)?,
@@ -234,6 +239,9 @@ mod tests {
             "l2 --svg f",
             "l1 --tasks 1",
             "faults --ratios f",
+            "coherence --ratios f",
+            "coherence --svg f",
+            "coherence --subject a",
         ];
         let nonsense = ["", "l7", "l1 --rounds 0", "l1 --rounds", "l1 --threads 1,x", "l1 --fast"];
         for line in nonsense.into_iter().chain(other_commands) {

@@ -10,6 +10,7 @@ mod args;
 mod bound;
 mod chart;
 mod coarse;
+mod coherence;
 mod error;
 mod faults;
 mod histogram;
@@ -57,6 +58,7 @@ fn run(args: &Args) -> Result<(), Error> {
         Command::L1 => l1::run(args),
         Command::L2 => l2::run(args),
         Command::Faults => faults::run(args),
+        Command::Coherence => coherence::run(args),
         Command::HitRatio => hit_ratio::run(args),
         Command::Weigh => l1::weigh(args),
     }

@@ -40,7 +40,7 @@ pub(crate) fn measure() -> Result<Row, Error> {
 async fn slowest_read(redis: &Redis) -> Result<Duration, Failure> {
     let tier = RedisTier::builder(&redis.url()).timeout(TIMEOUT).connect().await?;
     // Open for longer than it takes to measure: what a probe costs is another figure.
-    let rules = BreakerRules::default().open_for(Duration::from_secs(600));
+    let rules = BreakerRules::default().open_for(Duration::from_mins(10));
     let l2 = Guarded::builder(tier).timeout(TIMEOUT).breaker(rules).build();
     let cache = TieredCache::<u64, u64>::builder("breaker").l2(l2.clone()).build()?;
     redis.pause();

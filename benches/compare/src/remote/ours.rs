@@ -57,13 +57,13 @@ impl Client for OursRemote {
         }
         let token = Token::unique();
         let acquire = Acquire { token, lease: LEASE, retain: LEASE, claim: Claim::Vacant, schema: 1, generation: 0 };
-        match self.tier.acquire(key, &acquire).await? {
-            Acquired::Granted { .. } => {}
+        let created = match self.tier.acquire(key, &acquire).await? {
+            Acquired::Granted { at, .. } => at,
             other => return Err(format!("the lease was not granted: {other:?}").into()),
-        }
+        };
         let life = Life { soft: HOUR, hard: HOUR, last: HOUR };
         let body = Body { schema: 1, generation: 0, life, flags: Flags::NONE, codec: 1, echo: key.echo(), payload: value.into() };
-        match self.tier.fill(key, &Fill { token, version: 0, age: Duration::ZERO, body }).await? {
+        match self.tier.fill(key, &Fill { token, version: 0, created, body }).await? {
             Filled::Stored => Ok(()),
             other => Err(format!("the value was not stored: {other:?}").into()),
         }
