@@ -159,6 +159,13 @@ pub(super) struct Before {
 /// The task of the rounds lives. A runtime may drop it before its end.
 pub(super) struct Running(Arc<AtomicBool>);
 
+impl Running {
+    /// It ends, and that is known.
+    pub(super) fn has_said_so(self) {
+        std::mem::forget(self);
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
@@ -228,6 +235,25 @@ impl Deployment {
         let mut members = self.members.write();
         members.retain(|member| member.strong_count() > 0);
         members.push(member);
+    }
+
+    /// A cache is closed. With the last one listening and polling end.
+    pub(crate) fn leave(&self, signature: u64) {
+        self.members.write().retain(|member| member.upgrade().is_some_and(|member| member.signature() != signature));
+        self.poked.notify_one();
+    }
+
+    /// Whether no cache is left, so that the task of the rounds is to end; nothing is listened to any more then.
+    pub(super) fn is_deserted(&self) -> bool {
+        let mut task = self.task.lock();
+        let deserted = self.members.read().iter().all(|member| member.strong_count() == 0);
+        if deserted {
+            *task = None;
+            // Under the lock, so that a cache that joins now starts another.
+            self.is_running.store(false, Ordering::Release);
+            self.deaf(&every_partition());
+        }
+        deserted
     }
 
     /// Listens and polls from now on, in the runtime of the caller, if there is one. Cheap to call again.

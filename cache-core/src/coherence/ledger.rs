@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Sequences that came before others which are missing; beyond so many they are not kept, and the gap is closed with suspicion.
-const MOST_BEYOND: usize = 65_536;
+const MOST_BEYOND: usize = 4_096;
 /// Answers to polls that wait for a message.
 const MOST_ANSWERS: usize = 8;
 

@@ -22,10 +22,14 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a tombstone stays that is told again.
 const RETAIN: Duration = Duration::from_secs(60);
 
-/// Polls until the deployment is dropped.
-pub(super) async fn go_round(deployment: Weak<Deployment>, _running: Running) {
+/// Polls until the deployment is dropped, or its last cache is closed.
+pub(super) async fn go_round(deployment: Weak<Deployment>, running: Running) {
     loop {
         let Some(strong) = deployment.upgrade() else { return };
+        if strong.is_deserted() {
+            // Another task may run already.
+            return running.has_said_so();
+        }
         let well = strong.round().await;
         let poked = strong.poked.clone();
         let pause = if well { strong.bound() / POLLS_A_BOUND } else { RETRY.min(strong.bound() / POLLS_A_BOUND) };

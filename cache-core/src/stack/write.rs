@@ -197,6 +197,9 @@ where
         self.inner.flights.poison_all();
         self.inner.l1.clear();
         let unfinished = self.inner.tasks.drain(limit).await;
+        if let Some(coherent) = &self.inner.coherent {
+            coherent.deployment.leave(coherent.signature);
+        }
         Closed { unfinished, untold: self.inner.recovery.owed() }
     }
 }

@@ -69,6 +69,7 @@ async fn every_partition_is_heard_wherever_it_is() {
     assert_eq!(told.receipts.len(), 256);
     assert!(ears.take(256).await.iter().all(|heard| told.receipts.contains(&heard.at) && heard.at.sequence == 3));
     assert!(ears.state().losses.is_empty());
+    cache_core::testing::backplane_suite(&ours, &theirs).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -17,6 +17,12 @@ fn put(key: &RemoteKey, version: u64) -> Put {
 }
 
 #[tokio::test]
+async fn it_does_what_every_tier_owes_the_nodes_that_listen() {
+    let (ours, theirs) = (tier(&shared().url()).await, tier(&shared().url()).await);
+    cache_core::testing::backplane_suite(&ours, &theirs).await;
+}
+
+#[tokio::test]
 async fn an_invalidation_is_heard_once_where_its_receipt_says() {
     let (ours, theirs) = (tier(&shared().url()).await, tier(&shared().url()).await);
     let namespace = alone();
