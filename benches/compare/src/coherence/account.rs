@@ -77,8 +77,8 @@ mod tests {
 
     const STATS: &str = "# Commandstats\r\n\
         cmdstat_mget:calls=2,usec=9,usec_per_call=4.50,rejected_calls=0,failed_calls=0\r\n\
-        cmdstat_get:calls=3,usec=5,usec_per_call=1.67,rejected_calls=0,failed_calls=0\r\n\
-        cmdstat_getrange:calls=7,usec=70,usec_per_call=10.00,rejected_calls=0,failed_calls=0\r\n";
+        cmdstat_getrange:calls=7,usec=70,usec_per_call=10.00,rejected_calls=0,failed_calls=0\r\n\
+        cmdstat_get:calls=3,usec=5,usec_per_call=1.67,rejected_calls=0,failed_calls=0\r\n";
 
     #[test]
     fn commands_are_found_by_their_whole_names_and_added_up() {

@@ -73,6 +73,7 @@ mod tests {
     fn a_bar_is_judged_by_the_median_of_the_rounds_ratios() {
         let row = |ours: &[f64]| Row::ratio("l1-hit", "load", ours, &[1.0, 2.0, 4.0]).at_most(1.15).to_string();
         assert_eq!(row(&[1.1, 2.0, 4.4]), "load: 1.10 x (1.00..1.10), bar at most 1.15: met");
+        assert_eq!(row(&[1.1, 2.2, 4.8]), "load: 1.10 x (1.10..1.20), bar at most 1.15: met, but not for certain");
         assert_eq!(row(&[1.2, 2.4, 4.4]), "load: 1.20 x (1.10..1.20), bar at most 1.15: missed, but not for certain");
     }
 
