@@ -100,7 +100,7 @@ pub struct CoherenceStats {
     pub unverified_partitions: u64,
     /// Messages that other nodes, and this one, have sent.
     pub messages: u64,
-    /// Partitions that were suspected, because something was missed or not understood.
+    /// Partitions that were suspected, because something was missed or not understood; each of them once at the start, when nothing is known.
     pub suspicions: u64,
     /// Polls.
     pub polls: u64,
