@@ -1,5 +1,5 @@
 //! Several nodes over a real Redis and a real cluster of six: the promise, with servers that are really killed. What needs a clock moved by hand is in
-//! `coherence.rs`; here the bound is a real one, and short.
+//! `coherence/`; here the bound is a real one, and short.
 #![cfg(feature = "redis")]
 
 use cachestack::testing::{ChaosTier, Messages};

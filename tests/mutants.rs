@@ -6,7 +6,7 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-#[path = "coherence.rs"]
+#[path = "coherence/main.rs"]
 mod coherence;
 #[path = "l1_l2.rs"]
 mod l1_l2;
@@ -19,28 +19,28 @@ mod strict;
 /// The variant, and the test that it must not pass.
 const MUTANTS: &[(&str, &str)] = &[
     ("FillWithoutLease", "l1_l2::a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier"),
-    ("TokenPerProcess", "coherence::a_value_that_was_leased_again_is_filled_by_its_own_load_alone"),
+    ("TokenPerProcess", "coherence::records::a_value_that_was_leased_again_is_filled_by_its_own_load_alone"),
     ("NoFloor", "l1_l2::a_lagging_replica_cannot_bring_an_older_row_back"),
-    ("FloorOverwritten", "coherence::an_older_invalidation_that_comes_late_does_not_lower_the_floor"),
-    ("NoReplay", "coherence::c6_what_a_failover_has_lost_is_told_again"),
+    ("FloorOverwritten", "coherence::records::an_older_invalidation_that_comes_late_does_not_lower_the_floor"),
+    ("NoReplay", "coherence::outages::c6_what_a_failover_has_lost_is_told_again"),
     ("RemovedOnce", "l1_l2::what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done"),
     ("NoPoison", "l1_l2::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
     ("TicketAfterReply", "l1_l2::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
     ("KeptFromReplica", "replicas::a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1"),
-    ("GapByMax", "coherence::one_message_lost_and_the_next_one_heard_is_a_message_lost"),
-    ("SuspicionWithoutPoison", "coherence::a_load_that_began_before_a_lost_message_is_not_kept_once_the_loss_is_known"),
-    ("TrustBeforeSubscribed", "coherence::before_the_store_has_confirmed_that_it_listens_nothing_is_verified"),
-    ("NoIncarnation", "coherence::a_store_that_has_forgotten_its_sequences_is_asked_again_about_everything"),
-    ("DuplicatesIgnored", "coherence::a_message_counts_under_a_new_incarnation_though_its_sequence_is_an_old_one"),
-    ("JoinPoisoned", "coherence::who_comes_after_a_message_does_not_wait_for_a_load_from_before_it"),
-    ("StoppedClock", "coherence::a_process_that_was_stopped_asks_before_it_serves"),
+    ("GapByMax", "coherence::bound::one_message_lost_and_the_next_one_heard_is_a_message_lost"),
+    ("SuspicionWithoutPoison", "coherence::bound::a_load_that_began_before_a_lost_message_is_not_kept_once_the_loss_is_known"),
+    ("TrustBeforeSubscribed", "coherence::bound::before_the_store_has_confirmed_that_it_listens_nothing_is_verified"),
+    ("NoIncarnation", "coherence::bound::a_store_that_has_forgotten_its_sequences_is_asked_again_about_everything"),
+    ("DuplicatesIgnored", "coherence::bound::a_message_counts_under_a_new_incarnation_though_its_sequence_is_an_old_one"),
+    ("JoinPoisoned", "coherence::messages::who_comes_after_a_message_does_not_wait_for_a_load_from_before_it"),
+    ("StoppedClock", "coherence::bound::a_process_that_was_stopped_asks_before_it_serves"),
     ("NoRelease", "stampede::a_failed_load_gives_its_lease_back"),
-    ("LeaseFromReply", "coherence::the_lease_counts_from_when_the_poll_was_sent_however_long_its_answer_takes"),
-    ("AdoptWithoutSuspicion", "coherence::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
-    ("JoinUnverified", "coherence::a_flight_of_long_ago_is_joined_by_nobody_while_nothing_is_verified"),
-    ("NotOwed", "coherence::what_could_not_be_told_is_blocked_and_told_later"),
-    ("GraceForSuspects", "coherence::a_suspect_entry_has_no_grace"),
-    ("NoPolls", "coherence::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
+    ("LeaseFromReply", "coherence::bound::the_lease_counts_from_when_the_poll_was_sent_however_long_its_answer_takes"),
+    ("AdoptWithoutSuspicion", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
+    ("JoinUnverified", "coherence::bound::a_flight_of_long_ago_is_joined_by_nobody_while_nothing_is_verified"),
+    ("NotOwed", "coherence::outages::what_could_not_be_told_is_blocked_and_told_later"),
+    ("GraceForSuspects", "coherence::outages::a_suspect_entry_has_no_grace"),
+    ("NoPolls", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
     ("NoMark", "strict::i11_from_the_commit_on_no_node_finds_an_older_value_in_l2_however_late_the_unmark_is"),
     ("UnmarkTakesAll", "strict::an_unmark_leaves_the_protection_of_other_writers"),
     ("CommitAfterMark", "strict::a_write_that_outlives_its_mark_is_given_up_invalidated_and_an_error"),

@@ -29,7 +29,17 @@ const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
 /// | [`bound`](Self::bound) | 3 s | after an invalidation's `Ok` no node that reaches L2 serves an older value from L1 for longer |
 /// | [`grace`](Self::grace) | 30 s | so much longer may a node that does not reach L2; 0 is strict |
 ///
-/// Caches of one prefix on one tier share their polls; the smallest bound sets the pace. A poll of 256 partitions costs L2 some 0.1 ms.
+/// Caches of one prefix on one tier share their polls; the smallest bound sets the pace. 50 nodes that poll by the default cost a Redis 3 % of a core.
+///
+/// ```
+/// use cache_core::{Coherence, EmbeddedTier, TieredCache};
+/// use std::time::Duration;
+///
+/// // For rights that are taken away: a second, and nothing that nobody can verify.
+/// let strict = Coherence::new().bound(Duration::from_secs(1)).grace(Duration::ZERO);
+/// let rights = TieredCache::<u64, String>::builder("rights").l2(EmbeddedTier::new()).coherence(strict).build()?;
+/// # Ok::<_, cache_core::Error>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coherence {
     pub(super) bound: Duration,

@@ -1,0 +1,12 @@
+//! Several nodes over one store: what one writes, the others follow, whatever becomes of the messages.
+
+mod bound;
+mod messages;
+mod nodes;
+mod outages;
+mod polling;
+mod records;
+#[path = "../support/slow.rs"]
+mod slow;
+#[path = "../support/mod.rs"]
+mod support;
