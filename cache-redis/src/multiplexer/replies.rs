@@ -2,19 +2,24 @@
 //!
 //! What ends where is found here, without recursion, and with a limit on what is kept in memory; what a reply says is the driver's to parse. One form
 //! is taken as it is, for it is almost all there is to read, and the parser's way costs it five times as much as all else here: the whole string that
-//! answers a GET.
+//! answers a GET. A long one is read straight into the memory in which it is handed out.
 
+use bytes::BufMut;
 use redis::{RedisError, Value, parse_redis_value};
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, ReadBuf};
 
 /// What is kept for reading: some hundred small replies a system call.
 const CHUNK: usize = 64 << 10;
 /// The longest reply of several parts, and the longest first line.
 const MOST_PARTS: usize = 64 << 20;
 const MOST_LINE: usize = 64 << 10;
+/// Strings from this length on are read into their own memory: to copy them out of a common one would cost more than the further system call.
+const LONG: usize = 16 << 10;
+/// Where a long string was, another one may follow: no more is read of it into the common memory than surely has its first line.
+const HEAD: usize = 512;
 
 /// Splits what a stream reads into replies.
 pub(crate) struct Replies {
@@ -24,6 +29,10 @@ pub(crate) struct Replies {
     end: usize,
     /// How far the reply at `start` has been looked through.
     seen: Seen,
+    /// A string that goes on behind what is in `bytes`.
+    long: Option<Long>,
+    /// How much is read at once at most.
+    chunk: usize,
     /// What is still to come of a string that is thrown away.
     skipped: u64,
     /// The longest string that is kept.
@@ -32,6 +41,12 @@ pub(crate) struct Replies {
     stub: usize,
     /// The longest reply of several parts.
     most_in_parts: usize,
+}
+
+/// A string that is read into its own memory, and what is still to come of it with its end.
+struct Long {
+    string: Vec<u8>,
+    left: usize,
 }
 
 /// A place in a reply.
@@ -72,6 +87,8 @@ impl Replies {
             start: 0,
             end: 0,
             seen: NOTHING,
+            long: None,
+            chunk: CHUNK,
             skipped: 0,
             most,
             stub: stub.min(most),
@@ -86,6 +103,9 @@ impl Replies {
 
     /// The next reply among the bytes that were read; `None` if there is no whole one left.
     pub(crate) fn next(&mut self) -> Result<Option<Value>, Garbled> {
+        if self.long.is_some() {
+            return self.long_string();
+        }
         let read = self.skip()?;
         if read.first() == Some(&b'$') {
             return self.string();
@@ -133,11 +153,30 @@ impl Replies {
             self.skipped = (total - line - self.stub) as u64;
             return Ok(Some(Value::BulkString(stub)));
         }
-        self.seen.bytes = total;
-        let Some(string) = read.get(line..total) else { return Ok(None) };
+        let Some(string) = read.get(line..total) else {
+            if length < LONG {
+                self.seen.bytes = total;
+            } else {
+                let mut string = Vec::with_capacity(total - line);
+                string.extend_from_slice(&read[line..]);
+                self.long = Some(Long { left: total - read.len(), string });
+                self.start = self.end;
+            }
+            return Ok(None);
+        };
         let string = string.strip_suffix(b"\r\n").ok_or(Garbled)?.to_vec();
         self.start += total;
         self.seen = NOTHING;
+        Ok(Some(Value::BulkString(string)))
+    }
+
+    fn long_string(&mut self) -> Result<Option<Value>, Garbled> {
+        let Some(Long { mut string, .. }) = self.long.take_if(|long| long.left == 0) else { return Ok(None) };
+        if !string.ends_with(b"\r\n") {
+            return Err(Garbled);
+        }
+        string.truncate(string.len() - 2);
+        self.chunk = HEAD;
         Ok(Some(Value::BulkString(string)))
     }
 
@@ -147,11 +186,21 @@ impl Replies {
         cx: &mut Context<'_>,
         stream: Pin<&mut S>,
     ) -> Poll<io::Result<bool>> {
+        if let Some(Long { string, left }) = &mut self.long {
+            let mut stream = stream;
+            let mut into = string.limit(*left);
+            // Polled once and let go: it keeps nothing.
+            let count = ready!(pin!(stream.read_buf(&mut into)).poll(cx))?;
+            *left -= count;
+            return Poll::Ready(Ok(count > 0));
+        }
         self.make_room();
-        let mut into = ReadBuf::new(&mut self.bytes[self.end..]);
+        let to = self.bytes.len().min(self.end + self.chunk);
+        let mut into = ReadBuf::new(&mut self.bytes[self.end..to]);
         ready!(stream.poll_read(cx, &mut into))?;
         let count = into.filled().len();
         self.end += count;
+        self.chunk = CHUNK;
         Poll::Ready(Ok(count > 0))
     }
 
@@ -240,8 +289,9 @@ mod tests {
         b">2\r\n+message\r\n*1\r\n%1\r\n+k\r\n_\r\n",
     ];
 
-    fn feed(replies: &mut Replies, mut bytes: &[u8]) -> bool {
-        matches!(replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(&mut bytes)), Poll::Ready(Ok(true)))
+    /// Whether any of the bytes were read. Takes them away.
+    fn feed(replies: &mut Replies, bytes: &mut &[u8]) -> bool {
+        matches!(replies.poll_more(&mut Context::from_waker(Waker::noop()), Pin::new(bytes)), Poll::Ready(Ok(true)))
     }
 
     /// All replies in bytes that come in pieces of these lengths, over and over.
@@ -251,15 +301,13 @@ mod tests {
             while let Some(reply) = replies.next()? {
                 read.push(reply);
             }
-            let (piece, later) = bytes.split_at(bytes.len().min(*piece));
+            let piece = &bytes[..bytes.len().min(*piece)];
             // The reader takes what there is room for.
-            let room = piece.len();
-            replies.make_room();
-            let room = room.min(replies.bytes.len() - replies.end);
-            if !feed(replies, &piece[..room]) {
+            let mut left = piece;
+            if !feed(replies, &mut left) {
                 break;
             }
-            bytes = if room == piece.len() { later } else { &bytes[room..] };
+            bytes = &bytes[piece.len() - left.len()..];
         }
         Ok(read)
     }
@@ -299,7 +347,7 @@ mod tests {
             bytes in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"$*%|>:+-0123456789\r\n"[..])], 0..200),
         ) {
             let mut replies = Replies::new(100, 10);
-            feed(&mut replies, &bytes);
+            feed(&mut replies, &mut &bytes[..]);
             while let Ok(Some(_)) = replies.next() {}
         }
     }
@@ -316,7 +364,7 @@ mod tests {
             b"\n",
         ] {
             let mut replies = Replies::new(100, 10);
-            feed(&mut replies, bytes);
+            feed(&mut replies, &mut &*bytes);
             assert!(replies.next().is_err(), "{:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(40)]));
             assert_eq!(replies.bytes.len(), CHUNK);
         }
