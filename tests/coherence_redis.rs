@@ -3,7 +3,7 @@
 #![cfg(feature = "redis")]
 
 use cachestack::testing::{ChaosTier, Messages};
-use cachestack::{Coherence, ErrorKind, Freshness, MemoryTier, RedisTier, RemoteTier, Tier, TieredCache, Ttl};
+use cachestack::{Coherence, ErrorKind, Freshness, MemoryTier, Namespace, RedisTier, RemoteTier, Tier, TieredCache, Ttl};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ const KEYS: std::ops::Range<u64> = 0..120;
 struct World {
     urls: Vec<String>,
     is_cluster: bool,
+    tracks: bool,
     rows: Arc<Mutex<HashMap<u64, u64>>>,
     queries: Arc<AtomicU64>,
 }
@@ -34,7 +35,7 @@ struct Node {
 
 impl World {
     fn over(urls: Vec<String>, is_cluster: bool) -> Self {
-        Self { urls, is_cluster, rows: Arc::default(), queries: Arc::default() }
+        Self { urls, is_cluster, tracks: false, rows: Arc::default(), queries: Arc::default() }
     }
 
     fn one(redis: &Redis) -> Self {
@@ -47,7 +48,8 @@ impl World {
 
     async fn tier(&self) -> RedisTier {
         let builder = if self.is_cluster { RedisTier::cluster(&self.urls) } else { RedisTier::builder(&self.urls[0]) };
-        builder.timeout(Duration::from_millis(300)).connect().await.unwrap()
+        let builder = builder.timeout(Duration::from_millis(300));
+        if self.tracks { builder.tracking() } else { builder }.connect().await.unwrap()
     }
 
     async fn node(&self) -> Node {
@@ -183,6 +185,55 @@ async fn messages_late_thrice_and_in_reverse_do_no_harm(world: World) {
     assert_eq!((b.read(1).await, a.read(1).await), (1_000, 1_000));
 }
 
+async fn what_a_foreign_program_removes_no_node_serves_for_long(world: World) {
+    let world = World { tracks: true, ..world };
+    let (a, b) = (world.node().await, world.node().await);
+    let redis = Foreign::new(&world);
+    for key in KEYS {
+        // The second read is the one that L1 keeps, if what the store says of the first one's lease and fill has come by then.
+        eventually("both have it", async || {
+            a.read(key).await;
+            b.read(key).await;
+            a.cache.get_local(&key).is_some() && b.cache.get_local(&key).is_some()
+        })
+        .await;
+    }
+    for key in KEYS {
+        world.commit(key, 7);
+        redis.remove(key).await;
+    }
+    for key in KEYS {
+        eventually("it is followed", async || a.cache.get_local(&key) != Some(0) && b.cache.get_local(&key) != Some(0)).await;
+        assert_eq!((a.read(key).await, b.read(key).await), (7, 7));
+    }
+    // What nodes tell each other stays as it is.
+    b.l2.set_messages(Messages::Lost);
+    world.commit(1, 9);
+    a.cache.invalidate(&1).await.unwrap();
+    tokio::time::sleep(BOUND).await;
+    assert_eq!(b.read(1).await, 9);
+}
+
+/// A program that knows nothing of caches.
+struct Foreign(Vec<redis::Client>);
+
+impl Foreign {
+    fn new(world: &World) -> Self {
+        Self(world.urls.iter().map(|url| redis::Client::open(url.as_str()).unwrap()).collect())
+    }
+
+    async fn remove(&self, key: u64) {
+        let key = Namespace::new("cs", "t").unwrap().key(&key);
+        let mut removed = 0;
+        for client in &self.0 {
+            let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+            let del: redis::RedisResult<u32> = redis::cmd("DEL").arg(key.as_bytes()).query_async(&mut connection).await;
+            removed += del.unwrap_or(0);
+        }
+        assert_eq!(removed, 1);
+    }
+}
+
 async fn a_killed_nodes_reader_is_told_by_the_next(world: World) {
     // A node that goes away in the middle of its writes leaves no key that others could not follow.
     let (a, b) = (world.node().await, world.node().await);
@@ -225,6 +276,7 @@ on_both! {
     suspects_are_asked_of_redis_and_not_of_the_database: what_was_missed_costs_the_database_no_herd;
     read_your_writes_on_another_node: a_read_given_a_write_is_no_older_on_any_node;
     d3_messages_tripled_and_reversed_are_idempotent: messages_late_thrice_and_in_reverse_do_no_harm;
+    with_tracking_foreign_writers_are_followed: what_a_foreign_program_removes_no_node_serves_for_long;
     an_invalidation_whose_caller_went_away_is_followed: a_killed_nodes_reader_is_told_by_the_next;
 }
 
@@ -294,6 +346,29 @@ async fn c3_a_network_that_stops_in_silence_ends_in_grace_and_heals() {
     }
     proxy.forward();
     eventually("it is followed", async || b.read(1).await == 7).await;
+}
+
+/// What is pushed has no sequence: what came while nobody listened is made good by asking about everything.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_foreign_program_did_while_a_node_was_cut_off_is_followed_when_it_is_back() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let world = World { tracks: true, ..World::over(vec![proxy.url()], false) };
+    let foreign = Foreign::new(&World::one(&redis));
+    let node = world.node().await;
+    eventually("L1 has it", async || {
+        node.read(1).await;
+        node.cache.get_local(&1).is_some()
+    })
+    .await;
+    proxy.stall();
+    world.commit(1, 7);
+    foreign.remove(1).await;
+    eventually("the silence is noticed", async || node.cache.load_cached(&1).await.unwrap().freshness == Freshness::Unverified)
+        .await;
+    proxy.forward();
+    assert!(node.cache.ready(Duration::from_secs(10)).await);
+    assert_eq!(node.read(1).await, 7);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

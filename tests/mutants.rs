@@ -37,6 +37,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("NoRelease", "stampede::a_failed_load_gives_its_lease_back"),
     ("LeaseFromReply", "coherence::bound::the_lease_counts_from_when_the_poll_was_sent_however_long_its_answer_takes"),
     ("AdoptWithoutSuspicion", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
+    ("ChangeMissesFlights", "coherence::tracking::what_a_foreign_program_writes_while_a_value_is_read_is_not_kept_in_l1"),
     ("JoinUnverified", "coherence::bound::a_flight_of_long_ago_is_joined_by_nobody_while_nothing_is_verified"),
     ("NotOwed", "coherence::outages::what_could_not_be_told_is_blocked_and_told_later"),
     ("GraceForSuspects", "coherence::outages::a_suspect_entry_has_no_grace"),

@@ -48,6 +48,8 @@ struct Store {
     metas: HashMap<String, Vec<Meta>>,
     ears: Vec<(String, Weak<dyn Ear>)>,
     history: u64,
+    /// Keys whose records have changed since it was locked, if it tracks that.
+    changed: Option<Vec<Bytes>>,
 }
 
 /// What a replica has: see [`EmbeddedTier::replicate`].
@@ -71,7 +73,7 @@ impl EmbeddedTier {
     /// An empty store that holds at most this many bytes of keys, records and their overhead (about 96 bytes each).
     pub fn with_max_bytes(max_bytes: usize) -> Self {
         let (entries, order, metas) = (HashMap::new(), VecDeque::new(), HashMap::new());
-        let store = Store { entries, order, births: 0, bytes: 0, max_bytes, metas, ears: Vec::new(), history: 0 };
+        let store = Store { entries, order, births: 0, bytes: 0, max_bytes, metas, ears: Vec::new(), history: 0, changed: None };
         Self { store: Arc::new(Mutex::new(store)), clock: Clock::default(), deployments: Arc::default() }
     }
 
@@ -87,17 +89,25 @@ impl EmbeddedTier {
         self
     }
 
+    /// From now on the store says of each change of a record that there was one, as Redis does where it tracks writes. For tests.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn tracking(self) -> Self {
+        self.store.lock().changed = Some(Vec::new());
+        self
+    }
+
     /// Puts any bytes under a key, as a foreign program could. For tests.
     #[cfg(any(test, feature = "testing"))]
     pub fn plant(&self, key: &RemoteKey, record: impl Into<Bytes>) {
         let key = Bytes::copy_from_slice(key.as_bytes());
-        self.store.lock().set(&key, Some((record.into(), u64::MAX)));
+        self.with(|store| store.set(&key, Some((record.into(), u64::MAX))));
     }
 
     /// Removes whatever is under a key, as a foreign program could. For tests.
     #[cfg(any(test, feature = "testing"))]
     pub fn unplant(&self, key: &RemoteKey) {
-        self.store.lock().set(&Bytes::copy_from_slice(key.as_bytes()), None);
+        self.with(|store| store.set(&Bytes::copy_from_slice(key.as_bytes()), None));
     }
 
     /// Begins the sequences of all partitions anew, as a server does that was restored or has evicted them. For tests.
@@ -129,7 +139,22 @@ impl EmbeddedTier {
     }
 
     fn run(&self, key: &RemoteKey, command: &Command<'_>) -> Reply {
-        self.store.lock().run(key, command, self.clock.unix_ms())
+        self.with(|store| store.run(key, command, self.clock.unix_ms()))
+    }
+
+    /// Locks the store, and says once it is unlocked what has changed.
+    fn with<R>(&self, f: impl FnOnce(&mut Store) -> R) -> R {
+        let mut store = self.store.lock();
+        let result = f(&mut store);
+        let changed = store.changed.as_mut().map(std::mem::take).filter(|changed| !changed.is_empty());
+        let ears: Vec<_> = changed.iter().flat_map(|_| store.ears.iter().filter_map(|(_, ear)| ear.upgrade())).collect();
+        drop(store);
+        for key in changed.iter().flatten() {
+            for ear in &ears {
+                ear.changed(key);
+            }
+        }
+        result
     }
 }
 
@@ -178,6 +203,9 @@ impl Store {
     }
 
     fn set(&mut self, key: &Bytes, value: Option<(Bytes, u64)>) {
+        if let Some(changed) = &mut self.changed {
+            changed.push(key.clone());
+        }
         let cost = |record: &Bytes| key.len() + record.len() + OVERHEAD;
         let old = self.entries.remove(key);
         self.bytes -= old.as_ref().map_or(0, |old| cost(&old.record));
@@ -267,8 +295,7 @@ impl RemoteTier for EmbeddedTier {
     ) -> Result<Told<Vec<Invalidated>>> {
         let now = self.clock.unix_ms();
         let mut told = Told::default();
-        let messages = {
-            let mut store = self.store.lock();
+        let messages = self.with(|store| {
             let mut one = |invalidation: &Invalidation| {
                 let Invalidation { key, version } = invalidation;
                 match store.run(key, &Command::Invalidate { version: *version, retain, echo: key.echo() }, now) {
@@ -287,15 +314,14 @@ impl RemoteTier for EmbeddedTier {
                 }
             }
             messages
-        };
+        });
         deliver(messages);
         Ok(told)
     }
 
     async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
         let mut receipts = Vec::new();
-        let (outcome, message) = {
-            let mut store = self.store.lock();
+        let (outcome, message) = self.with(|store| {
             let outcome = match store.run(key, &Command::Put(put, retain), self.clock.unix_ms()) {
                 Reply::Put(reply) => reply,
                 reply => unreachable!("{reply:?} to a put"),
@@ -305,7 +331,7 @@ impl RemoteTier for EmbeddedTier {
                 store.publish(notice, key.partition(), &notice.frame([&told].into_iter()), &mut receipts)
             });
             (outcome, message)
-        };
+        });
         deliver(message);
         Ok(Told { outcome, receipts })
     }
@@ -319,8 +345,7 @@ impl RemoteTier for EmbeddedTier {
 
     async fn unmark(&self, key: &RemoteKey, unmark: &Unmark, notice: Option<&Notice>) -> Result<Told<Invalidated>> {
         let mut receipts = Vec::new();
-        let (outcome, message) = {
-            let mut store = self.store.lock();
+        let (outcome, message) = self.with(|store| {
             let outcome = match store.run(key, &Command::Unmark(unmark, key.echo()), self.clock.unix_ms()) {
                 Reply::Unmark(reply) => reply,
                 reply => unreachable!("{reply:?} to an unmark"),
@@ -330,7 +355,7 @@ impl RemoteTier for EmbeddedTier {
                 store.publish(notice, key.partition(), &notice.frame([&told].into_iter()), &mut receipts)
             });
             (outcome, message)
-        };
+        });
         deliver(message);
         Ok(Told { outcome, receipts })
     }
@@ -338,8 +363,7 @@ impl RemoteTier for EmbeddedTier {
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
         let now = self.clock.unix_ms();
         let mut told = Told::default();
-        let messages = {
-            let mut store = self.store.lock();
+        let messages = self.with(|store| {
             told.outcome = store.clear(namespace, retain, now);
             let mut messages = Vec::new();
             if let Some(notice) = notice {
@@ -348,7 +372,7 @@ impl RemoteTier for EmbeddedTier {
                 messages.extend(partitions.map(|partition| store.publish(notice, partition, &frame, &mut told.receipts)));
             }
             messages
-        };
+        });
         deliver(messages);
         Ok(told)
     }
@@ -363,8 +387,12 @@ impl RemoteTier for EmbeddedTier {
         let mut store = self.store.lock();
         store.ears.retain(|(_, ear)| ear.strong_count() > 0);
         store.ears.push((prefix.to_owned(), ear));
+        let tracks = store.changed.is_some();
         drop(store);
         if let Some(ear) = strong {
+            if tracks {
+                ear.may_have_changed(&(0..=u8::MAX).map(Partition::from_index).collect::<Vec<_>>());
+            }
             ear.listening(&(0..=u8::MAX).map(Partition::from_index).collect::<Vec<_>>());
         }
         Some(Listening::new(()))

@@ -32,7 +32,7 @@ pub(crate) struct Ticket {
     /// Set before it is in a stripe, and not changed after that.
     barred: AtomicBool,
     poisoned: AtomicBool,
-    /// The same for L1 alone: its partition was suspected.
+    /// The same for L1 alone: its partition was suspected, or what L2 has of it was changed.
     suspect: AtomicBool,
 }
 
@@ -285,6 +285,13 @@ impl<K, V> Flights<K, V> {
     /// Bars every ticket from now on, or no longer those of keys that are not blocked themselves.
     pub(crate) fn block_all(&self, blocked: bool) {
         self.all_blocked.store(blocked, Ordering::SeqCst);
+    }
+
+    /// Lets nobody keep in L1 what is on its way to a key. Its flight goes on, and may be joined: whoever fills L2 changes what L2 has, and hears of that.
+    pub(crate) fn suspect(&self, hash: u64) {
+        let stripe = self.stripe(hash).lock();
+        let suspects = stripe.tickets.iter().filter(|ticket| ticket.hash == hash);
+        suspects.for_each(|ticket| ticket.suspect.store(true, Ordering::SeqCst));
     }
 
     /// Lets nobody keep in L1 what is on its way to a partition's keys, and takes their flights out of the table.

@@ -360,13 +360,7 @@ impl Namespace {
 
     /// Whether a Redis key lies in this namespace.
     pub fn contains(&self, key: &[u8]) -> bool {
-        let Some(rest) = key.strip_prefix(self.prefix.as_bytes()) else { return false };
-        let Some(rest) = rest.strip_prefix(b"{") else { return false };
-        let Some(close) = rest.iter().position(|&b| b == b'}') else { return false };
-        rest[close + 1..]
-            .strip_prefix(b":")
-            .and_then(|rest| rest.strip_prefix(self.name.as_bytes()))
-            .is_some_and(|rest| rest.starts_with(b":") || rest.starts_with(b"#"))
+        Named::parse(&self.prefix, key).is_some_and(|named| named.name == self.name.as_bytes())
     }
 
     /// The Redis key of a key: `prefix{tag}:name:key`, or `prefix{tag}:name#digest` for a long one.
@@ -412,6 +406,33 @@ impl Namespace {
         let mut echo = [0; 16];
         echo.copy_from_slice(&digest.as_bytes()[..16]);
         RemoteKey { bytes: bytes.into(), echo: Echo(echo), partition, encoded }
+    }
+}
+
+/// What a Redis key says of itself: see [`Namespace::key`].
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Named<'a> {
+    tag: &'a [u8],
+    /// Of the cache.
+    pub(crate) name: &'a [u8],
+    /// The key as its [`Key::write`] wrote it; `None` if there is its digest only.
+    pub(crate) encoded: Option<&'a [u8]>,
+}
+
+impl<'a> Named<'a> {
+    /// `None` if no cache of this prefix would write such a key.
+    pub(crate) fn parse(prefix: &str, key: &'a [u8]) -> Option<Self> {
+        let rest = key.strip_prefix(prefix.as_bytes())?.strip_prefix(b"{")?;
+        let (tag, rest) = rest.split_at(rest.iter().position(|&b| b == b'}')?);
+        let rest = rest.strip_prefix(b"}:")?;
+        // Names have neither.
+        let (name, rest) = rest.split_at(rest.iter().position(|b| b":#".contains(b))?);
+        Some(Self { tag, name, encoded: rest.strip_prefix(b":") })
+    }
+
+    /// By its tag.
+    pub(crate) fn partition(&self) -> Option<Partition> {
+        Partition::tagged(self.tag)
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum Mutant {
     LeaseFromReply,
     /// What was missed is passed over without suspicion.
     AdoptWithoutSuspicion,
+    /// That L2 has changed a key says nothing of what is being loaded.
+    ChangeMissesFlights,
     /// Flights are joined however old they are.
     JoinUnverified,
     /// An invalidation that L2 was not told of is forgotten.
@@ -62,7 +64,7 @@ pub(crate) enum Mutant {
 }
 
 #[cfg(not(feature = "mutants"))]
-#[inline(always)]
+#[inline]
 pub(crate) const fn is(_: Mutant) -> bool {
     false
 }

@@ -32,6 +32,11 @@ impl Partition {
         self.0
     }
 
+    /// The partition with this tag.
+    pub(crate) fn tagged(tag: &[u8]) -> Option<Self> {
+        (0..=u8::MAX).map(Self).find(|partition| partition.tag().as_bytes() == tag)
+    }
+
     /// The Redis Cluster hash tag, without braces, that puts this partition's keys into one slot.
     ///
     /// Tags are chosen by us and never by the caller's key, so that nobody can aim keys at one node, and so that the 256

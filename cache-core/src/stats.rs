@@ -100,6 +100,8 @@ pub struct CoherenceStats {
     pub unverified_partitions: u64,
     /// Messages that other nodes, and this one, have sent.
     pub messages: u64,
+    /// Records in L2 that were written, removed, or had ended, whoever did it: from a store that tracks writes, 0 from any other.
+    pub changes: u64,
     /// Partitions that were suspected, because something was missed or not understood; each of them once at the start, when nothing is known.
     pub suspicions: u64,
     /// Polls.
@@ -114,6 +116,7 @@ impl CoherenceStats {
             unverified_hits: self.unverified_hits.saturating_sub(earlier.unverified_hits),
             recovered: self.recovered.saturating_sub(earlier.recovered),
             messages: self.messages.saturating_sub(earlier.messages),
+            changes: self.changes.saturating_sub(earlier.changes),
             suspicions: self.suspicions.saturating_sub(earlier.suspicions),
             polls: self.polls.saturating_sub(earlier.polls),
             poll_errors: self.poll_errors.saturating_sub(earlier.poll_errors),

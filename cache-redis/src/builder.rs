@@ -48,6 +48,7 @@ enum Topology {
 /// | `tls_roots`, with the feature `tls` | the platform's | whose certificates are trusted |
 /// | `tls_identity`, with the feature `tls` | none | the tier's own certificate |
 /// | `driver`, with the feature `fred` | the tier's own | who carries the commands |
+/// | [`tracking`](Self::tracking) | off | whether L1 follows foreign programs that write to Redis |
 /// | [`max_record_bytes`](Self::max_record_bytes) | 8 MiB | larger records are neither written nor handed out |
 /// | [`read_from_replicas`](Self::read_from_replicas) | never | when reads go to replicas |
 /// | [`replicas`](Self::replicas) | none | the replicas of one node, which nobody else names |
@@ -113,6 +114,23 @@ impl RedisTierBuilder {
     /// pipeline included. Default 100 ms. A call for many keys gets the same time; an invalidation costs Redis some 5 µs a key.
     pub fn timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.timeout = timeout)
+    }
+
+    /// Has L1 follow what *foreign* programs do to records in Redis: a `DEL` by hand or by a script of another language, a restored backup. Off by default, for
+    /// what caches write themselves they tell each other anyway.
+    ///
+    /// The connection that listens to invalidations then also tracks writes, of all keys with the deployment's prefix (RESP3's `CLIENT TRACKING ON BCAST`). It is
+    /// relied on only when that is confirmed, and what L1 had before is asked about once more. As a rule L1 follows within a millisecond. No bound is promised as
+    /// it is for invalidations: pushes have no sequence, so one that is lost is noticed only with its connection, 1 s and a timeout, of at least 0.5 s, after its
+    /// server fell silent.
+    ///
+    /// The price: Redis tells each node of every write to a record, loads and their leases included, some 100 bytes each. And since a push does not say whose
+    /// write it was, a value that a node has loaded itself comes to stay in its L1 when it is read for the second time, from Redis. Values of keys that cannot be
+    /// [read back](cache_core::Key::read), and of those longer than 200 bytes, have L1 ask again about a 256th of all keys: for such caches this is no good.
+    ///
+    /// Needs Redis 6 and, with ACLs, `+client|tracking` and `+hello`.
+    pub fn tracking(self) -> Self {
+        self.with(|config| config.tracks = true)
     }
 
     /// Trusts servers whose certificates are issued by these authorities, in PEM, and no others. Default are the platform's, or those of the

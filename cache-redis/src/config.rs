@@ -14,6 +14,8 @@ pub(crate) struct Config {
     pub(crate) max_record_bytes: usize,
     /// Whether GETs may go as one MGET, and scripts as one call: a node of a cluster takes that for keys of one slot only.
     pub(crate) gathers: bool,
+    /// Whether the server says of each write that there was one.
+    pub(crate) tracks: bool,
     /// If there is any, every connection by host and port is made by it.
     pub(crate) tls: Option<Tls>,
     #[cfg(feature = "fred")]

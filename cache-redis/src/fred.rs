@@ -321,6 +321,7 @@ mod tests {
             timeout: ample,
             connect_timeout: ample,
             max_record_bytes: 1 << 20,
+            tracks: false,
             gathers: true,
             tls: None,
             driver: Driver::Fred,

@@ -14,7 +14,8 @@
 //! `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and `ASKING`; for the
 //! master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too. For [other nodes to
 //! hear of invalidations](#other-nodes) it needs `HMGET`, `HSET`, `HINCRBY`, `HDEL`, `PUBLISH`, `SUBSCRIBE` and `PING`, in a cluster `SPUBLISH`,
-//! `SSUBSCRIBE` and `SUNSUBSCRIBE`, and the channels `&<key prefix>{*}:!*`. Users of Redis 7 have no channels unless they are granted.
+//! `SSUBSCRIBE` and `SUNSUBSCRIBE`, and the channels `&<key prefix>{*}:!*`. Users of Redis 7 have no channels unless they are granted. [Tracking](RedisTierBuilder::tracking) needs `HELLO` and
+//! `CLIENT TRACKING`.
 //!
 //! # Many calls at once
 //!

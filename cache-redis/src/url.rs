@@ -76,6 +76,7 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,
         max_record_bytes: DEFAULT_MAX_RECORD_BYTES,
         gathers: true,
+        tracks: false,
         tls: None,
         #[cfg(feature = "fred")]
         driver: crate::config::Driver::Own,

@@ -10,3 +10,4 @@ mod records;
 mod slow;
 #[path = "../support/mod.rs"]
 mod support;
+mod tracking;

@@ -4,7 +4,7 @@ use super::frame::Frame;
 use super::ledger::{Ledger, Mark, Meta, Verdict};
 use super::replay::Replay;
 use crate::clock::{Clock, Moment};
-use crate::key::Namespace;
+use crate::key::{Named, Namespace};
 use crate::mutant::{Mutant, is};
 use crate::partition::{PARTITIONS, Partition};
 use crate::remote::{Invalidation, Receipt, RemoteTier};
@@ -30,6 +30,14 @@ pub trait Ear: Send + Sync + 'static {
 
     /// A message of a partition.
     fn hear(&self, partition: Partition, message: &[u8]);
+
+    /// What the store has under this key, as it is written there, was changed or has ended, whoever did it. A store that tracks writes says so of each,
+    /// those of its listeners too; in no order with messages.
+    fn changed(&self, key: &[u8]);
+
+    /// The same of any keys of these partitions. A store that tracks writes says so before it is [`listening`](Self::listening), for it cannot know what
+    /// was changed unseen.
+    fn may_have_changed(&self, partitions: &[Partition]);
 }
 
 /// A subscription; it ends when this is dropped.
@@ -85,6 +93,9 @@ pub(crate) trait Member: Send + Sync {
 
     /// Lets go of these keys and of loads that began before. `false` if it could not read one.
     fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool;
+
+    /// Removes from L1 what it has of this key, and lets L1 keep nothing that is being loaded: L2 is asked again. `false` if it could not read the key.
+    fn ask_again(&self, key: &[u8]) -> bool;
 
     /// Suspects what it has of a partition, and lets nobody keep what is being loaded.
     fn suspect(&self, partition: Partition);
@@ -176,6 +187,7 @@ impl Drop for Running {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) heard: AtomicU64,
+    pub(crate) changes: AtomicU64,
     pub(crate) suspicions: AtomicU64,
     pub(crate) polls: AtomicU64,
     pub(crate) poll_errors: AtomicU64,
@@ -493,6 +505,28 @@ impl Ear for Deployment {
         let mut state = self.known(partition).state.lock();
         let verdict = state.ledger.applied(frame.incarnation, frame.sequence);
         self.settle(partition, verdict);
+    }
+
+    fn changed(&self, key: &[u8]) {
+        // What is no record's is the store's own: the sequences of a partition change with each invalidation.
+        let Some(named) = Named::parse(&self.prefix, key) else { return };
+        self.counts.changes.fetch_add(1, Ordering::Relaxed);
+        for member in self.members().iter().filter(|member| member.name().as_bytes() == named.name) {
+            if !named.encoded.is_some_and(|encoded| member.ask_again(encoded))
+                && let Some(partition) = named.partition()
+            {
+                self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
+                member.suspect(partition);
+            }
+        }
+    }
+
+    fn may_have_changed(&self, partitions: &[Partition]) {
+        // What was never verified is suspected by its first poll.
+        let known = |partition: &&Partition| self.known(**partition).state.lock().ledger.mark().incarnation != 0;
+        for partition in partitions.iter().filter(known) {
+            self.suspect(*partition);
+        }
     }
 }
 

@@ -147,6 +147,13 @@ where
         Passage { hash, partition, now: self.clock.now() }
     }
 
+    /// A key that another node, or the store, has named.
+    fn read_key(&self, encoded: &[u8]) -> Option<K> {
+        let read_key = self.l2.as_ref()?.read_key;
+        // One that panics while it is read is no key of ours either.
+        catch_unwind(AssertUnwindSafe(|| read_key(encoded))).ok().flatten()
+    }
+
     /// Whether a flight's answer is good enough for who comes now. One that was begun long ago, in a partition that may have missed something since, is not:
     /// it would hand an old value to new readers, unmarked (`spec`, `JoinUnverified`).
     pub(super) fn may_join(&self, ticket: &Ticket) -> bool {
@@ -175,18 +182,29 @@ where
     }
 
     fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool {
-        let Some(l2) = &self.l2 else { return false };
         let mut all_read = true;
         for (encoded, version) in keys {
-            // A key that panics while it is read is no key of ours either.
-            let read_key = l2.read_key;
-            let key = catch_unwind(AssertUnwindSafe(|| read_key(encoded))).ok().flatten();
-            match key {
+            match self.read_key(encoded) {
                 Some(key) => self.let_go(self.hash(&key), &key, *version),
                 None => all_read = false,
             }
         }
         all_read
+    }
+
+    fn ask_again(&self, encoded: &[u8]) -> bool {
+        let Some(key) = self.read_key(encoded) else { return false };
+        let hash = self.hash(&key);
+        let suspect = || {
+            if !is(Mutant::ChangeMissesFlights) {
+                self.flights.suspect(hash);
+            }
+        };
+        // In this order, and twice, as when a key is let go.
+        suspect();
+        self.l1.remove(hash, &key, None, &|| ());
+        suspect();
+        true
     }
 
     fn suspect(&self, partition: Partition) {

@@ -128,6 +128,7 @@ where
             let counts = coherent.deployment.counts();
             stats.coherence.unverified_partitions = coherent.deployment.unverified(coherent.coherence.bound) as u64;
             stats.coherence.messages = counts.heard.load(Ordering::Relaxed);
+            stats.coherence.changes = counts.changes.load(Ordering::Relaxed);
             stats.coherence.suspicions = counts.suspicions.load(Ordering::Relaxed);
             stats.coherence.polls = counts.polls.load(Ordering::Relaxed);
             stats.coherence.poll_errors = counts.poll_errors.load(Ordering::Relaxed);

@@ -39,6 +39,10 @@ impl Ear for Heard {
         let receipt = Receipt { partition, incarnation: frame.incarnation, sequence: frame.sequence };
         self.messages.lock().push((receipt, message[16..].to_vec()));
     }
+
+    fn changed(&self, _: &[u8]) {}
+
+    fn may_have_changed(&self, _: &[Partition]) {}
 }
 
 /// Runs a tier's messages and sequences on keys of its own: `tier` tells, and `other`, which may be the same or a second connection to the same store,

@@ -84,7 +84,7 @@ pub enum Messages {
     /// Passes them on.
     #[default]
     Delivered,
-    /// Loses them; all else looks well.
+    /// Loses them, and what a store says that tracks writes; all else looks well.
     Lost,
     /// Keeps them until this is changed, and passes them on then, the last one first, each of them three times.
     HeldAndJumbled,
@@ -139,6 +139,19 @@ impl Ear for Hearing {
             (0..3).for_each(|_| ear.hear(*partition, message));
         }
         ear.hear(partition, message);
+    }
+
+    fn changed(&self, key: &[u8]) {
+        let lost = matches!(self.rumours.lock().fate, Messages::Lost | Messages::Unconfirmed);
+        if let Some(ear) = self.ear.upgrade().filter(|_| !lost) {
+            ear.changed(key);
+        }
+    }
+
+    fn may_have_changed(&self, partitions: &[Partition]) {
+        if let Some(ear) = self.ear.upgrade() {
+            ear.may_have_changed(partitions);
+        }
     }
 }
 

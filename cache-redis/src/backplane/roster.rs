@@ -38,8 +38,8 @@ impl Roster {
         );
     }
 
-    /// The server has confirmed that it sends what is published in these partitions.
-    pub(super) fn hears(&self, partitions: &[Partition], by: u64) {
+    /// The server has confirmed that it sends what is published in these partitions, and that it `tracks` writes if it was asked to.
+    pub(super) fn hears(&self, partitions: &[Partition], by: u64, tracks: bool) {
         self.change(
             partitions,
             |place| {
@@ -47,7 +47,12 @@ impl Roster {
                 place.is_heard |= is_new;
                 is_new
             },
-            <dyn Ear>::listening,
+            |ear, partitions| {
+                if tracks {
+                    ear.may_have_changed(partitions);
+                }
+                ear.listening(partitions);
+            },
         );
     }
 
@@ -68,6 +73,20 @@ impl Roster {
     pub(super) fn hear(&self, partition: Partition, message: &[u8]) {
         if let Some(ear) = self.ear.upgrade() {
             ear.hear(partition, message);
+        }
+    }
+
+    /// What is under a key was changed, whoever says so.
+    pub(super) fn changed(&self, key: &[u8]) {
+        if let Some(ear) = self.ear.upgrade() {
+            ear.changed(key);
+        }
+    }
+
+    /// The same of any keys of these partitions.
+    pub(super) fn may_have_changed(&self, partitions: &[Partition]) {
+        if let Some(ear) = self.ear.upgrade() {
+            ear.may_have_changed(partitions);
         }
     }
 
@@ -110,6 +129,12 @@ mod tests {
         }
 
         fn hear(&self, _: Partition, _: &[u8]) {}
+
+        fn changed(&self, _: &[u8]) {}
+
+        fn may_have_changed(&self, partitions: &[Partition]) {
+            self.note("may have changed", partitions);
+        }
     }
 
     #[test]
@@ -121,18 +146,18 @@ mod tests {
         for partition in partitions {
             roster.assign(partition, 7);
         }
-        roster.hears(&partitions, 8);
+        roster.hears(&partitions, 8, true);
         assert_eq!(heard.take(), []);
-        roster.hears(&partitions, 7);
-        roster.hears(&partitions[..1], 7);
+        roster.hears(&partitions, 7, false);
+        roster.hears(&partitions[..1], 7, false);
         assert_eq!(heard.take(), [("listening", vec![0, 1, 2])]);
         roster.assign(partitions[1], 7);
         assert_eq!(heard.take(), [], "it stays whose it is");
         roster.assign(partitions[1], 8);
         assert_eq!(heard.take(), [("deaf", vec![1])]);
-        roster.hears(&partitions[1..2], 8);
+        roster.hears(&partitions[1..2], 8, true);
         roster.lost(&partitions, 7);
-        assert_eq!(heard.take(), [("listening", vec![1]), ("deaf", vec![0, 2])]);
+        assert_eq!(heard.take(), [("may have changed", vec![1]), ("listening", vec![1]), ("deaf", vec![0, 2])]);
         roster.lost(&partitions, 7);
         assert_eq!(heard.take(), []);
     }

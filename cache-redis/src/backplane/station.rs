@@ -21,6 +21,8 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The channels of a deployment.
 pub(super) struct Channels {
+    /// What its keys begin with.
+    pub(super) keys: String,
     names: Vec<Vec<u8>>,
     partitions: HashMap<Vec<u8>, Partition>,
 }
@@ -29,7 +31,7 @@ impl Channels {
     pub(super) fn new(prefix: &str, database: i64) -> Self {
         let names: Vec<_> = every_partition().into_iter().map(|partition| channel(prefix, partition, database)).collect();
         let partitions = names.iter().cloned().zip(every_partition()).collect();
-        Self { names, partitions }
+        Self { keys: format!("{prefix}{{"), names, partitions }
     }
 }
 
@@ -56,6 +58,11 @@ impl Station {
     /// Whether channels have slots, as keys have.
     pub(super) fn is_sharded(&self) -> bool {
         self.tier.nodes().are_many()
+    }
+
+    /// Whether writes are tracked.
+    pub(super) fn tracks(&self) -> bool {
+        self.tier.config().tracks
     }
 
     pub(super) fn patience(&self) -> Duration {

@@ -8,7 +8,7 @@ use crate::nodes::Nodes;
 use cache_core::{Error, ErrorKind, Partition, Result};
 use futures_util::FutureExt;
 use futures_util::future::try_join;
-use redis::{RedisError, RedisResult, Value};
+use redis::{PushKind, RedisError, RedisResult, Value};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -38,6 +38,9 @@ impl<'a> Subscription<'a> {
     pub(super) async fn begin(&mut self) -> Result<()> {
         let patience = self.station.patience();
         let confirm = async {
+            if self.station.tracks() {
+                self.track().await?;
+            }
             self.ask().await?;
             while !self.asked.is_empty() {
                 let reply = self.connection.next().await?;
@@ -50,7 +53,21 @@ impl<'a> Subscription<'a> {
         let first = self.heard.first().copied().ok_or_else(none)?;
         self.test(first, patience).await?;
         let heard: Vec<_> = self.heard.iter().copied().collect();
-        self.station.roster.hears(&heard, self.station.id);
+        self.station.roster.hears(&heard, self.station.id, self.station.tracks());
+        Ok(())
+    }
+
+    /// Has the server say of every write to the deployment's keys that there was one, whoever it is by.
+    async fn track(&mut self) -> Result<()> {
+        let mut commands = redis::pipe();
+        commands.cmd("HELLO").arg(3);
+        commands.cmd("CLIENT").arg("TRACKING").arg("ON").arg("BCAST").arg("PREFIX").arg(&self.station.channels.keys);
+        self.connection.send(&commands.get_packed_pipeline()).await?;
+        for _ in 0..2 {
+            self.connection.next().await?.map_err(|err| {
+                if is_refusal(&err) { may_not_track() } else { Error::new(ErrorKind::Config, "tracking needs Redis 6 or later") }
+            })?;
+        }
         Ok(())
     }
 
@@ -145,7 +162,7 @@ impl<'a> Subscription<'a> {
         let before = self.asked.front().copied();
         self.take(reply)?;
         if let Some(partition) = before.filter(|partition| self.heard.contains(partition)) {
-            self.station.roster.hears(&[partition], self.station.id);
+            self.station.roster.hears(&[partition], self.station.id, self.station.tracks());
         }
         Ok(())
     }
@@ -155,6 +172,12 @@ impl<'a> Subscription<'a> {
         self.silent_since = None;
         let parts = match reply {
             Ok(Value::Array(parts)) => parts,
+            // Where it tracks, everything that is no reply comes as a push.
+            Ok(Value::Push { kind: PushKind::Invalidate, data }) => return self.changed(&data).map(|()| None),
+            Ok(Value::Push { kind, mut data }) => {
+                data.insert(0, Value::BulkString(kind.to_string().into_bytes()));
+                data
+            }
             // To a PING when nothing is subscribed to.
             Ok(Value::SimpleString(_)) => return Ok(None),
             Ok(_) => return Err(garbled()),
@@ -195,6 +218,21 @@ impl<'a> Subscription<'a> {
         Ok(None)
     }
 
+    /// Keys that were written, or all of them.
+    fn changed(&self, data: &[Value]) -> Result<()> {
+        match data {
+            [Value::Array(keys)] => {
+                for key in keys {
+                    let Value::BulkString(key) = key else { return Err(garbled()) };
+                    self.station.roster.changed(key);
+                }
+            }
+            [Value::Nil] => self.station.roster.may_have_changed(&self.heard.iter().copied().collect::<Vec<_>>()),
+            _ => return Err(garbled()),
+        }
+        Ok(())
+    }
+
     /// An error stands for the answer to the next that was asked for.
     fn refused(&mut self, err: &RedisError) -> Result<()> {
         if is_refusal(err) {
@@ -215,6 +253,13 @@ fn silent() -> Error {
 
 fn garbled() -> Error {
     Error::new(ErrorKind::Unavailable, "what came over the subscription to Redis was not understood")
+}
+
+fn may_not_track() -> Error {
+    Error::new(
+        ErrorKind::Credentials,
+        "the Redis user may not track writes, and L1 is not relied on: grant HELLO and CLIENT|TRACKING",
+    )
 }
 
 fn no_permission() -> Error {

@@ -23,6 +23,9 @@ pub(crate) struct State {
     pub(crate) listening: BTreeSet<u8>,
     /// How many times a partition was lost.
     pub(crate) losses: Vec<u8>,
+    pub(crate) changed: Vec<Vec<u8>>,
+    /// Each time, whether or not it was listened to by then.
+    pub(crate) may_have_changed: Vec<u8>,
 }
 
 impl Ear for Ears {
@@ -42,6 +45,15 @@ impl Ear for Ears {
         let number = |at: usize| u64::from_be_bytes(message[at..at + 8].try_into().expect("a stamp"));
         let at = Receipt { partition, incarnation: number(0), sequence: number(8) };
         self.state().heard.push(Heard { at, frame: message[16..].to_vec() });
+    }
+
+    fn changed(&self, key: &[u8]) {
+        self.state().changed.push(key.to_vec());
+    }
+
+    fn may_have_changed(&self, partitions: &[Partition]) {
+        let mut state = self.state();
+        state.may_have_changed.extend(partitions.iter().map(|partition| partition.index()));
     }
 }
 

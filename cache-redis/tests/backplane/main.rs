@@ -8,4 +8,5 @@ mod histories;
 mod outages;
 mod permissions;
 mod told;
+mod tracking;
 mod ways;

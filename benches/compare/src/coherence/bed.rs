@@ -15,7 +15,7 @@ use super::OURS;
 const WORKERS: usize = 2;
 /// So long that a hiccup of the machine fails no call.
 const TIMEOUT: Duration = Duration::from_millis(500);
-const READY: Duration = Duration::from_secs(10);
+pub(crate) const READY: Duration = Duration::from_secs(10);
 /// Of the caches that a work is measured with.
 pub(crate) const NAME: &str = "compare";
 
@@ -33,6 +33,11 @@ pub(crate) fn with_server<T>(work: &'static str, body: impl FnOnce(&Redis, &Runt
 
 pub(crate) async fn tier(redis: &Redis) -> Result<RedisTier, Failure> {
     Ok(RedisTier::builder(&redis.url()).timeout(TIMEOUT).connect().await?)
+}
+
+/// The same, and it follows foreign writers.
+pub(crate) async fn tracking_tier(redis: &Redis) -> Result<RedisTier, Failure> {
+    Ok(RedisTier::builder(&redis.url()).timeout(TIMEOUT).tracking().connect().await?)
 }
 
 /// A node that follows the others, by the defaults.

@@ -17,6 +17,7 @@ mod one_get;
 mod polls;
 mod row;
 mod script;
+mod tracking;
 
 const OURS: &str = "cachestack";
 
@@ -27,7 +28,7 @@ struct Work {
     measure: fn(&Args) -> Result<Vec<Row>, Error>,
 }
 
-const WORKS: [Work; 6] = [
+const WORKS: [Work; 7] = [
     Work {
         name: hit::NAME,
         about: "load of 1,000 u64 keys that L1 has, by one thread: with coherence to without it",
@@ -48,6 +49,11 @@ const WORKS: [Work; 6] = [
         name: arrival::NAME,
         about: "from the call of invalidate on one node until another node's L1 lets go, 1,000 a second",
         measure: arrival::measure,
+    },
+    Work {
+        name: tracking::NAME,
+        about: "400,000 reads of 1,000 zipf keys by two nodes that begin empty: L1's hit rate with RESP3 tracking and without",
+        measure: tracking::measure,
     },
     Work { name: polls::NAME, about: "50 nodes that do nothing but poll: processor time of the server", measure: polls::measure },
 ];

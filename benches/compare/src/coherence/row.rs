@@ -37,8 +37,16 @@ impl Row {
         Self::new(work, what, "x", &Ratio::of(ours.iter().copied().zip(theirs.iter().copied())))
     }
 
-    pub(crate) fn at_most(mut self, most: f64) -> Self {
-        let (bound, Self { median, low, high, .. }) = (Bound::AtMost(most), &self);
+    pub(crate) fn at_most(self, most: f64) -> Self {
+        self.bounded(Bound::AtMost(most))
+    }
+
+    pub(crate) fn at_least(self, least: f64) -> Self {
+        self.bounded(Bound::AtLeast(least))
+    }
+
+    fn bounded(mut self, bound: Bound) -> Self {
+        let Self { median, low, high, .. } = &self;
         let outcome = bound.judge(&Ratio { median: *median, low: *low, high: *high });
         (self.bound, self.met, self.outcome) = (Some(bound), Some(outcome.met), Some(outcome));
         self
