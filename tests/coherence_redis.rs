@@ -397,6 +397,32 @@ async fn d2_after_a_failover_all_channels_are_listened_to_again() {
     }
 }
 
+/// Its new master knows nothing of its keys, nor of what was told of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c8_a_slot_that_was_given_away_without_its_keys_is_suspect() {
+    let cluster = tokio::task::block_in_place(RedisCluster::start);
+    let world = World::cluster(&cluster);
+    let (a, b) = (world.node().await, world.node().await);
+    b.read(1).await;
+    let key = Namespace::new("cs", "t").unwrap().key(&1_u64);
+    let mut connection = Foreign::new(&world).0[0].get_multiplexed_async_connection().await.unwrap();
+    let slot: u16 = redis::cmd("CLUSTER").arg("KEYSLOT").arg(key.as_bytes()).query_async(&mut connection).await.unwrap();
+    let suspicions = b.cache.stats().coherence.suspicions;
+    tokio::task::block_in_place(|| {
+        let from = cluster.master_of(slot);
+        cluster.set_slot_without_migrate(slot, from, (from + 1) % 3);
+    });
+    // Past the cache, and told on a channel that the old master may have.
+    b.l2.set_messages(Messages::Lost);
+    world.commit(1, 7);
+    eventually("its partition is suspect", async || b.cache.stats().coherence.suspicions > suspicions).await;
+    assert_eq!(b.read(1).await, 7);
+    b.l2.set_messages(Messages::Delivered);
+    world.commit(1, 8);
+    eventually("it is told at its new master", async || a.cache.invalidate(&1).await.is_ok()).await;
+    eventually("it is heard from its new master", async || b.read(1).await == 8).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn d6_a_message_of_a_later_version_has_its_partition_asked_about() {
     let redis = Redis::start();

@@ -34,6 +34,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("DuplicatesIgnored", "coherence::bound::a_message_counts_under_a_new_incarnation_though_its_sequence_is_an_old_one"),
     ("JoinPoisoned", "coherence::messages::who_comes_after_a_message_does_not_wait_for_a_load_from_before_it"),
     ("StoppedClock", "coherence::bound::a_process_that_was_stopped_asks_before_it_serves"),
+    ("SleepUnseen", "coherence::bound::f1_a_machine_that_was_suspended_asks_before_it_serves"),
     ("NoRelease", "stampede::a_failed_load_gives_its_lease_back"),
     ("LeaseFromReply", "coherence::bound::the_lease_counts_from_when_the_poll_was_sent_however_long_its_answer_takes"),
     ("AdoptWithoutSuspicion", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),

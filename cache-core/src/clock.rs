@@ -60,6 +60,8 @@ enum Source {
 #[derive(Debug)]
 struct Hands {
     nanos: AtomicU64,
+    /// For how long the machine was suspended.
+    slept: AtomicU64,
 }
 
 const ORIGIN: u64 = Moment::ORIGIN.as_nanos();
@@ -93,7 +95,16 @@ impl Clock {
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
-            Source::Manual(hands) => MANUAL_EPOCH_MS + (hands.nanos.load(Ordering::Acquire) - ORIGIN) / 1_000_000,
+            Source::Manual(hands) => hands.wall() / 1_000_000,
+        }
+    }
+
+    /// Wall time in nanoseconds since 1970, as coarse and as cheap as [`now`](Self::now). It may be set; but it goes on while the machine is suspended.
+    #[inline]
+    pub(crate) fn wall(&self) -> u64 {
+        match &self.0 {
+            Source::Kernel => wall_nanos(),
+            Source::Manual(hands) => hands.wall(),
         }
     }
 }
@@ -105,10 +116,30 @@ fn kernel_nanos() -> u64 {
     ORIGIN + (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
 }
 
+#[cfg(target_os = "linux")]
+#[inline]
+fn wall_nanos() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+    (time.tv_sec as u64) * 1_000_000_000 + time.tv_nsec as u64
+}
+
+#[cfg(not(target_os = "linux"))]
+fn wall_nanos() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+}
+
 #[cfg(not(target_os = "linux"))]
 fn kernel_nanos() -> u64 {
     static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
     ORIGIN + u64::try_from(START.get_or_init(std::time::Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX / 2)
+}
+
+impl Hands {
+    fn wall(&self) -> u64 {
+        let gone = self.nanos.load(Ordering::Acquire) - ORIGIN + self.slept.load(Ordering::Acquire);
+        MANUAL_EPOCH_MS * 1_000_000 + gone
+    }
 }
 
 /// A clock that stands still until a test moves it.
@@ -129,12 +160,17 @@ pub struct ManualClock(Arc<Hands>);
 impl ManualClock {
     /// A clock that stands at its origin.
     pub fn new() -> Self {
-        Self(Arc::new(Hands { nanos: AtomicU64::new(ORIGIN) }))
+        Self(Arc::new(Hands { nanos: AtomicU64::new(ORIGIN), slept: AtomicU64::new(0) }))
     }
 
     /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(0), Ordering::AcqRel);
+    }
+
+    /// Suspends the machine for so long: the clock stands still, as the kernel's does, and wall time goes on.
+    pub fn suspend(&self, by: Duration) {
+        self.0.slept.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(0), Ordering::AcqRel);
     }
 
     /// The clock to hand to a cache or a tier.
@@ -161,6 +197,19 @@ mod tests {
             std::hint::spin_loop();
         }
         assert!(clock.now() > start);
+    }
+
+    #[test]
+    fn kernel_clock_and_wall_time_go_alike() {
+        let clock = Clock::default();
+        let ahead = || clock.wall().wrapping_sub(clock.now().as_nanos());
+        let (start, before) = (clock.now(), ahead());
+        while clock.now().since(start) < Duration::from_millis(50) {
+            std::hint::spin_loop();
+        }
+        assert!(ahead().wrapping_sub(before).cast_signed().abs() < 40_000_000, "or the wall clock was set just now");
+        let unix = Duration::from_nanos(clock.wall()).as_millis().abs_diff(u128::from(clock.unix_ms()));
+        assert!(unix < 1_000, "{unix} ms");
     }
 
     #[test]

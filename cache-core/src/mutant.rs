@@ -37,6 +37,8 @@ pub(crate) enum Mutant {
     JoinPoisoned,
     /// A hit reads the time that the last poll read.
     StoppedClock,
+    /// A machine's suspension goes unseen.
+    SleepUnseen,
     /// A failed load gives no lease back.
     NoRelease,
     /// The lease of a partition counts from the answer.

@@ -29,7 +29,6 @@ pub(crate) struct Scripts {
     /// Tells without a change.
     pub(crate) sequence: Script,
     pub(crate) begin: Script,
-    // Those below are loaded when they are first needed, by the answer NOSCRIPT, and not by each dial.
     pub(crate) mark: Script,
     pub(crate) unmark: Script,
     pub(crate) unmark_told: Script,
@@ -172,10 +171,46 @@ impl Script {
 }
 
 impl Scripts {
-    /// Those of the record's verbs, which each dial loads: where a slot on the move leads, there is no second chance.
-    pub(crate) fn all(&self) -> [&Script; 9] {
-        let Self { acquire, fill, release, invalidate, put, invalidate_told, put_told, sequence, begin, .. } = self;
-        [acquire, fill, release, invalidate, put, invalidate_told, put_told, sequence, begin]
+    /// Each dial loads all of them: where a slot on the move leads, there is no second chance.
+    pub(crate) fn all(&self) -> [&Script; 17] {
+        let Self {
+            acquire,
+            fill,
+            release,
+            invalidate,
+            put,
+            invalidate_told,
+            put_told,
+            sequence,
+            begin,
+            mark,
+            unmark,
+            unmark_told,
+            increment,
+            reset,
+            remaining,
+            touch,
+            writable,
+        } = self;
+        [
+            acquire,
+            fill,
+            release,
+            invalidate,
+            put,
+            invalidate_told,
+            put_told,
+            sequence,
+            begin,
+            mark,
+            unmark,
+            unmark_told,
+            increment,
+            reset,
+            remaining,
+            touch,
+            writable,
+        ]
     }
 }
 

@@ -41,6 +41,44 @@ async fn one_message_lost_and_the_next_one_heard_is_a_message_lost() {
     assert_eq!(b.read(one).await.0, 7);
 }
 
+/// Its clock stands still meanwhile: by that, all is as young as before.
+#[tokio::test]
+async fn f1_a_machine_that_was_suspended_asks_before_it_serves() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    for round in 1..=3 {
+        b.read(1).await;
+        b.read(2).await;
+        b.l2.set_messages(Messages::Lost);
+        world.commit(1, round);
+        a.cache.invalidate(&1).await.unwrap();
+        world.hands.suspend(Duration::from_secs(600));
+        if round == 1 {
+            // A poll comes first.
+            b.cache.ready(Duration::from_secs(5)).await;
+            b.polled().await;
+        } else {
+            assert_eq!(b.cache.get_local(&1), None);
+            assert_eq!(b.cache.get(&1).await, None, "and L2 has none");
+        }
+        assert_eq!(b.read(1).await.0, round);
+        assert_eq!(b.read(2).await, (0, Tier::L2, Freshness::Fresh), "not even what nobody has changed is taken for granted");
+        assert_eq!(b.read(2).await.1, Tier::L1);
+        b.l2.set_messages(Messages::Delivered);
+    }
+}
+
+#[tokio::test]
+async fn f1_there_is_no_grace_for_what_is_from_before_a_suspension() {
+    let world = World::new();
+    let node = world.node();
+    node.read(1).await;
+    world.hands.suspend(Duration::from_secs(600));
+    node.l2.set(Chaos::Down);
+    world.commit(1, 7);
+    assert_eq!(node.read(1).await, (7, Tier::Origin, Freshness::Fresh));
+}
+
 #[tokio::test]
 async fn a_process_that_was_stopped_asks_before_it_serves() {
     let world = World::new();

@@ -15,9 +15,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
+use tracing::info;
 
-/// A coarse clock may be so far behind, so leases end that much early.
+/// A coarse clock may be so far behind.
 const TICK: Duration = Duration::from_millis(10);
+/// Wall time may come so far ahead of the clock between two rounds without anybody's suspecting that the machine was suspended: by two reads on both sides of a tick,
+/// or a wall clock that is being adjusted.
+const SLACK: Duration = Duration::from_millis(25);
+/// Leases end that much early.
+const EARLY: Duration = TICK.saturating_add(SLACK);
 
 /// Whoever hears what a store publishes.
 pub trait Ear: Send + Sync + 'static {
@@ -124,6 +130,8 @@ pub(crate) struct Deployment {
     partitions: Box<[Known]>,
     /// The oldest of the partitions' `verified`: what each hit compares.
     all: AtomicU64,
+    /// How far wall time was ahead of the clock when the last round was sent, in nanoseconds modulo 2⁶⁴.
+    ahead: AtomicU64,
     publishing: Mutex<()>,
     members: RwLock<Vec<Weak<dyn Member>>>,
     replay: Mutex<Replay>,
@@ -199,6 +207,7 @@ fn nanos(duration: Duration) -> u64 {
 
 impl Deployment {
     fn new(tier: Arc<dyn RemoteTier>, prefix: &str, clock: Clock, bound: Duration) -> Self {
+        let ahead = AtomicU64::new(ahead(&clock, clock.now()));
         Self {
             tier,
             prefix: prefix.into(),
@@ -207,6 +216,7 @@ impl Deployment {
             bound: AtomicU64::new(nanos(bound)),
             partitions: (0..PARTITIONS).map(|_| Known::default()).collect(),
             all: AtomicU64::new(0),
+            ahead,
             publishing: Mutex::default(),
             members: RwLock::default(),
             replay: Mutex::default(),
@@ -301,10 +311,47 @@ impl Deployment {
     /// Before, because an entry is suspected before its partition is verified again: who sees the latter sees the former.
     #[inline]
     pub(crate) fn is_verified(&self, now: Moment, lease: Lease) -> bool {
+        // Ordering: acquire pairs with the release in `notice_sleep`. This first: who sees that a sleep was noticed sees that nothing is verified.
+        if self.gained(ahead(&self.clock, now)) {
+            return false;
+        }
         // Ordering: acquire pairs with the release in `publish`.
         let now = if is(Mutant::StoppedClock) { self.last_sent() } else { now };
         // Nothing is as early as a lease from moment 0.
         now.as_nanos() < self.all.load(Ordering::Acquire).saturating_add(lease.0) || is(Mutant::NoPolls)
+    }
+
+    /// Whether wall time has come further ahead of the clock than it should have since the last round.
+    #[inline]
+    fn gained(&self, ahead: u64) -> bool {
+        const SLACK_NANOS: i64 = SLACK.as_nanos() as i64;
+        ahead.wrapping_sub(self.ahead.load(Ordering::Acquire)).cast_signed() > SLACK_NANOS && !is(Mutant::SleepUnseen)
+    }
+
+    /// If the machine was suspended since the last round, has everything asked about again. The clock stood still, so that neither leases nor the ages of entries
+    /// mean anything. (A wall clock that was set forward looks the same, and costs the same.)
+    pub(crate) fn notice_sleep(&self) {
+        let ahead = ahead(&self.clock, self.now());
+        if self.gained(ahead) {
+            info!("the machine was suspended, or its wall clock set: L1 is asked about again");
+            for partition in every_partition() {
+                let known = self.known(partition);
+                let mut state = known.state.lock();
+                // As after another subscription: polls that were sent before do not count.
+                state.subscription += 1;
+                state.ledger.deaf();
+                known.verified.store(0, Ordering::Release);
+                known.was_verified.store(0, Ordering::Release);
+                drop(state);
+                self.suspect(partition);
+            }
+            self.publish();
+            // Long ago: who reads now may wait for a round.
+            self.last_sent.store(0, Ordering::Release);
+            self.poked.notify_one();
+        }
+        // Ordering: release pairs with the acquire in `is_verified`.
+        self.ahead.store(ahead, Ordering::Release);
     }
 
     /// How an entry stands that was loaded at `created`. As for `is_verified`: to be asked before the entry is looked at once more.
@@ -440,14 +487,20 @@ pub(crate) struct Lease(u64);
 
 impl Lease {
     pub(crate) fn new(bound: Duration) -> Self {
-        Self(nanos(bound.saturating_sub(TICK)))
+        Self(nanos(bound.saturating_sub(EARLY)))
     }
 }
 
 /// The end of a lease that counts from `sent`; never if there is none.
 #[inline]
 fn ends(sent: u64, bound: Duration) -> Moment {
-    if sent == 0 { Moment::from_nanos(0) } else { Moment::from_nanos(sent).after(bound.saturating_sub(TICK)) }
+    if sent == 0 { Moment::from_nanos(0) } else { Moment::from_nanos(sent).after(bound.saturating_sub(EARLY)) }
+}
+
+/// How far wall time is ahead of the clock, in nanoseconds modulo 2⁶⁴.
+#[inline]
+fn ahead(clock: &Clock, now: Moment) -> u64 {
+    clock.wall().wrapping_sub(now.as_nanos())
 }
 
 pub(super) fn every_partition() -> Vec<Partition> {

@@ -42,6 +42,7 @@ pub(super) async fn go_round(deployment: Weak<Deployment>, running: Running) {
 impl Deployment {
     /// Polls every partition once. `false` if any poll failed.
     pub(super) async fn round(self: &Arc<Self>) -> bool {
+        self.notice_sleep();
         let partitions = every_partition();
         let before: Vec<_> = partitions.iter().map(|partition| self.before(*partition)).collect();
         // Before the request: what is told from then on may be missing.

@@ -103,6 +103,13 @@ where
         self.coherent.as_ref().is_none_or(|coherent| coherent.deployment.is_verified(now, coherent.lease))
     }
 
+    /// To be asked where something is not verified, and before the entry is looked at.
+    pub(super) fn notice_sleep(&self) {
+        if let Some(coherent) = &self.coherent {
+            coherent.deployment.notice_sleep();
+        }
+    }
+
     /// How an entry stands that nobody suspects. To be asked before the entry is looked at.
     pub(super) fn standing(&self, partition: Partition, created: Moment, now: Moment) -> Standing {
         self.coherent.as_ref().map_or(Standing::Verified, |Coherent { deployment, coherence, .. }| {

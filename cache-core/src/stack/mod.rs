@@ -252,6 +252,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         if !self.is_verified(now) {
+            self.notice_sleep();
             let Some((partition, created)) = self.l1.with(hash, key, now, |local| (local.partition, local.stamp.created)) else {
                 return Recalled::None;
             };

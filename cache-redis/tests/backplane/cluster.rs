@@ -2,7 +2,7 @@
 
 use crate::common::{AMPLE, HOUR, invalidation, store, until};
 use crate::ears::{Ears, all, alone, keys_of_one_partition, notice, poll, tell};
-use cache_core::{Invalidated, Namespace, Partition, Put, PutOutcome, RemoteKey, RemoteTier, Token};
+use cache_core::{Invalidated, Mark, Marked, Namespace, Partition, Put, PutOutcome, RemoteKey, RemoteTier, Token, Unmark};
 use cache_redis::RedisTier;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -174,6 +174,10 @@ async fn c7_on_the_move_tombstone_and_telling_are_two_steps_and_both_are_done() 
         let put = Put { token: Token::unique(), version: 1, age: Duration::ZERO, body: crate::common::body(&keys[0], "x", HOUR) };
         let told = tier.put(&keys[0], &put, HOUR, Some(&notice)).await.unwrap();
         assert_eq!((told.outcome, told.receipts.len()), (PutOutcome::Tombstoned, 1));
+        let (token, life) = (Token::unique(), Duration::from_secs(5));
+        assert_eq!(tier.mark(&keys[1], &Mark { token, life, retain: HOUR }).await.unwrap(), Marked::Announced);
+        let told = tier.unmark(&keys[1], &Unmark { token, version: None, retain: HOUR }, Some(&notice)).await.unwrap();
+        assert_eq!((told.outcome, told.receipts.len()), (Invalidated::Tombstoned, 1));
         for key in &keys {
             let record = tier.get(key).await.unwrap().record.expect("a tombstone");
             assert_eq!(record[1], b'T');

@@ -1,6 +1,6 @@
 //! What tracking takes from L1: it tells a node of its own loads as of foreign writes.
 
-use cachestack::{MemoryTier, TieredCache, Ttl};
+use cachestack::{MemoryTier, Ttl};
 use fastrand::Rng;
 
 use crate::args::Args;
@@ -40,7 +40,7 @@ fn hit_rate(tracks: bool, seed: u64) -> Result<f64, Error> {
             let mut readers = Vec::new();
             for node in 0..NODES {
                 let tier = if tracks { bed::tracking_tier(redis).await? } else { bed::tier(redis).await? };
-                let builder = TieredCache::builder(bed::NAME).l1(MemoryTier::new(100_000)).l2_with(tier, AsIs);
+                let builder = Node::builder(bed::NAME).l1(MemoryTier::new(100_000)).l2_with(tier, AsIs);
                 let origin = |id: u64| async move { Ok::<_, std::io::Error>(id.to_be_bytes().to_vec()) };
                 let cache: Node = builder.ttl(Ttl::minutes(60)).origin(origin).build()?;
                 if !cache.ready(bed::READY).await {
