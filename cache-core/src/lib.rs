@@ -12,6 +12,7 @@ mod clock;
 mod codec;
 mod coherence;
 mod counters;
+mod diagnosis;
 mod embedded;
 mod error;
 mod flights;
@@ -45,6 +46,7 @@ pub use codec::Json;
 pub use codec::Postcard;
 pub use codec::{Codec, MessagePack};
 pub use coherence::{Deployments, Ear, Listening, Meta, Notice};
+pub use diagnosis::{Diagnosis, Finding, Severity};
 pub use embedded::EmbeddedTier;
 #[cfg(any(test, feature = "testing"))]
 pub use embedded::Replicated;

@@ -1,6 +1,7 @@
 //! The L2 trait: bytes, async, fallible, object-safe. Its verbs are the record's state machine.
 
 use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
+use crate::diagnosis::Finding;
 use crate::error::Result;
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
@@ -278,6 +279,13 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// Where the caches that share this tier find what this process knows of its deployments; `None` if this tier has no messages.
     fn deployments(&self) -> Option<&Deployments>;
 
+    /// What a [doctor](crate::TieredCache::doctor) should know of the store that no verb shows: versions, policies, members. Of the deployment with this prefix.
+    /// Ends within the tier's own timeout; what could not be looked at is a finding, too.
+    async fn examine(&self, prefix: &str) -> Vec<Finding> {
+        let _ = prefix;
+        Vec::new()
+    }
+
     /// Stops what runs in the background. Later calls may fail.
     async fn close(&self);
 }
@@ -344,6 +352,10 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
 
     fn deployments(&self) -> Option<&Deployments> {
         (**self).deployments()
+    }
+
+    async fn examine(&self, prefix: &str) -> Vec<Finding> {
+        (**self).examine(prefix).await
     }
 
     async fn close(&self) {

@@ -137,6 +137,16 @@ impl Ttl {
     pub(crate) fn idle(&self) -> Option<Duration> {
         self.idle
     }
+
+    /// The longest that a value is kept.
+    pub(crate) fn longest(&self) -> Duration {
+        self.soft.saturating_add(self.stale_if_error.unwrap_or(self.stale_for))
+    }
+
+    /// Whether values are served beyond their soft life, while they are refreshed.
+    pub(crate) fn is_stale_for_a_while(&self) -> bool {
+        !self.stale_for.is_zero()
+    }
 }
 
 impl Default for Ttl {

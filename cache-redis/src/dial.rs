@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 /// What `CLIENT LIST` shows for our connections.
-pub(crate) const CLIENT_NAME: &str = "cachestack";
+pub(crate) const CLIENT_NAME: &str = concat!("cachestack-", env!("CARGO_PKG_VERSION"));
 
 /// A connection and the task that reads and writes it, which ends when the connection does.
 pub(crate) type Dialed = (Live, JoinHandle<()>);

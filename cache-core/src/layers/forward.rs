@@ -98,6 +98,10 @@ macro_rules! forward_verbs {
                 self.inner.deployments()
             }
 
+            async fn examine(&self, prefix: &str) -> Vec<$crate::Finding> {
+                self.inner.examine(prefix).await
+            }
+
             async fn close(&self) {
                 self.inner.close().await;
             }

@@ -2,6 +2,7 @@
 
 mod builder;
 mod coherent;
+mod doctor;
 mod lead;
 mod origin;
 mod read;

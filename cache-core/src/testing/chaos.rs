@@ -1,6 +1,7 @@
 //! A remote tier that fails on demand.
 
 use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
+use crate::diagnosis::Finding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
@@ -296,6 +297,10 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
 
     fn deployments(&self) -> Option<&Deployments> {
         self.inner.deployments()
+    }
+
+    async fn examine(&self, prefix: &str) -> Vec<Finding> {
+        self.inner.examine(prefix).await
     }
 
     async fn close(&self) {

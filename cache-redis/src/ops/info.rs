@@ -30,6 +30,10 @@ pub struct ServerInfo {
     pub version: Option<String>,
     /// Master or replica.
     pub role: Option<Role>,
+    /// Replicas that follow it.
+    pub replicas: Option<u64>,
+    /// Of those, the ones that do not lag: told only where `min-replicas-to-write` is set.
+    pub good_replicas: Option<u64>,
     /// Time since its start, in whole seconds.
     pub uptime: Option<Duration>,
     /// Connections from clients, this tier's included.
@@ -82,7 +86,7 @@ impl RedisTier {
     }
 }
 
-async fn info(node: &Node, deadline: Instant) -> Result<ServerInfo> {
+pub(super) async fn info(node: &Node, deadline: Instant) -> Result<ServerInfo> {
     let mut cmd = redis::cmd("INFO");
     cmd.arg(&["server", "clients", "memory", "stats", "replication", "keyspace"]);
     let called = node.send(deadline, Request::Run(&cmd)).await;
@@ -104,6 +108,8 @@ fn parse(text: &str) -> ServerInfo {
                     _ => None,
                 }
             }
+            "connected_slaves" => info.replicas = number(),
+            "min_slaves_good_slaves" => info.good_replicas = number(),
             "uptime_in_seconds" => info.uptime = number().map(Duration::from_secs),
             "connected_clients" => info.clients = number(),
             "used_memory" => info.memory_used = number(),
@@ -139,13 +145,15 @@ mod tests {
     #[test]
     fn figures_are_read_and_unknown_fields_are_left_out() {
         let text = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:12\r\nnew_in_9:yes\r\n\r\n# Clients\r\nconnected_clients:3\r\n\
-            used_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:master\r\n\
+            used_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:master\r\nconnected_slaves:2\r\n\
             keyspace_hits:10\r\nkeyspace_misses:2\r\nevicted_keys:1\r\nexpired_keys:4\r\n\
             # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb12:keys=4,expires=0,avg_ttl=0\r\ndbx:keys=9\r\n";
         let info = parse(text);
         let wanted = ServerInfo {
             version: Some("7.0.15".to_owned()),
             role: Some(Role::Master),
+            replicas: Some(2),
+            good_replicas: None,
             uptime: Some(Duration::from_secs(12)),
             clients: Some(3),
             memory_used: Some(1 << 20),

@@ -2,6 +2,7 @@
 
 mod absent;
 mod counter;
+mod examine;
 mod health;
 mod info;
 mod life;
