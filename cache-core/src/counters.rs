@@ -32,9 +32,11 @@ pub(crate) enum Event {
     Invalidation,
     InvalidationError,
     Recovered,
+    Checked,
+    Violation,
 }
 
-const EVENTS: usize = Event::Recovered as usize + 1;
+const EVENTS: usize = Event::Violation as usize + 1;
 
 /// Threads with cells of their own; more threads than this share one more set.
 const OWN_CELLS: usize = 256;

@@ -94,6 +94,10 @@ pub struct CoherenceStats {
     pub unverified_hits: u64,
     /// Keys whose invalidation failed at first, and that L2 was told of later.
     pub recovered: u64,
+    /// Invalidated keys that were [looked at](crate::Builder::checked) once more, a bound later.
+    pub checked: u64,
+    /// Times that an older value was found so, in L1 or in L2: each breaks the promise. Logged, too, and worth an alert.
+    pub violations: u64,
     /// Keys that L2 has to be told of still; `u64::MAX` stands for all. A gauge, it does not subtract.
     pub owed: u64,
     /// Partitions, of 256, whose entries have to be asked about before they are served. A gauge, it does not subtract.
@@ -116,6 +120,8 @@ impl CoherenceStats {
             unverified_hits: self.unverified_hits.saturating_sub(earlier.unverified_hits),
             recovered: self.recovered.saturating_sub(earlier.recovered),
             messages: self.messages.saturating_sub(earlier.messages),
+            checked: self.checked.saturating_sub(earlier.checked),
+            violations: self.violations.saturating_sub(earlier.violations),
             changes: self.changes.saturating_sub(earlier.changes),
             suspicions: self.suspicions.saturating_sub(earlier.suspicions),
             polls: self.polls.saturating_sub(earlier.polls),
@@ -221,6 +227,8 @@ pub(crate) fn snapshot(counters: &Counters, recent: Recent, entries: u64, evicti
         coherence: CoherenceStats {
             unverified_hits: sum(Event::Unverified),
             recovered: sum(Event::Recovered),
+            checked: sum(Event::Checked),
+            violations: sum(Event::Violation),
             ..CoherenceStats::default()
         },
         recent,

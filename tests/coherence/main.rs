@@ -1,6 +1,7 @@
 //! Several nodes over one store: what one writes, the others follow, whatever becomes of the messages.
 
 mod bound;
+mod checker;
 mod messages;
 mod nodes;
 mod outages;

@@ -155,7 +155,7 @@ where
     }
 
     /// A key that another node, or the store, has named.
-    fn read_key(&self, encoded: &[u8]) -> Option<K> {
+    pub(super) fn read_key(&self, encoded: &[u8]) -> Option<K> {
         let read_key = self.l2.as_ref()?.read_key;
         // One that panics while it is read is no key of ours either.
         catch_unwind(AssertUnwindSafe(|| read_key(encoded))).ok().flatten()
@@ -192,7 +192,10 @@ where
         let mut all_read = true;
         for (encoded, version) in keys {
             match self.read_key(encoded) {
-                Some(key) => self.let_go(self.hash(&key), &key, *version),
+                Some(key) => {
+                    self.let_go(self.hash(&key), &key, *version);
+                    self.sample(encoded, *version);
+                }
                 None => all_read = false,
             }
         }

@@ -1,6 +1,7 @@
 //! The stack: L1 over L2 over the origin.
 
 mod builder;
+mod checker;
 mod coherent;
 mod doctor;
 mod lead;
@@ -34,6 +35,7 @@ use crate::stats::{Stats, Window, snapshot};
 use crate::tasks::Tasks;
 use crate::token::Token;
 use crate::ttl::Ttl;
+use checker::Checker;
 use coherent::Coherent;
 use foldhash::quality::RandomState;
 use origin::{Origin, Writer};
@@ -42,8 +44,8 @@ use second::Second;
 use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{BuildHasher, Hash};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// A cache of up to two tiers over an origin. Cloning shares it.
@@ -68,6 +70,9 @@ pub(crate) struct Inner<K, V, L> {
     l1: L,
     l2: Option<Second<K, V>>,
     coherent: Option<Coherent>,
+    checker: Option<Checker>,
+    /// Itself, for tasks that do not keep it alive.
+    me: Weak<Self>,
     origin: Option<Origin<K, V>>,
     writer: Option<Writer<K, V>>,
     version_of: Option<fn(&V) -> u64>,

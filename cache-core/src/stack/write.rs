@@ -435,6 +435,9 @@ where
     pub(super) fn note_told(&self, keys: &[Invalidation], receipts: &[Receipt]) {
         if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
             coherent.deployment.told(&l2.namespace, keys, receipts);
+            for told in keys {
+                self.sample(told.key.encoded(), told.version);
+            }
         }
     }
 
