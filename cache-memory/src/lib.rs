@@ -7,6 +7,8 @@
 
 mod cache;
 #[allow(unsafe_code)]
+mod fetch;
+#[allow(unsafe_code)]
 mod grace;
 #[allow(unsafe_code)]
 mod memory;

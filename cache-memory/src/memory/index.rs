@@ -4,6 +4,7 @@
 mod tests;
 
 use super::slab::Address;
+use crate::fetch::fetch;
 use crate::policy::Slot;
 use crate::sync::{AtomicU32, AtomicU64, Ordering};
 
@@ -119,6 +120,12 @@ impl Bucket {
         self.address(cell).slot()
     }
 
+    /// The cells with this address, empty ones among them. All are looked at: where a search would end is what the CPU cannot guess.
+    fn holds(&self, address: u32) -> Cells {
+        let is = |cell: usize| u32::from(self.slots[cell].load(Ordering::Relaxed) == address);
+        Cells((0..CELLS).fold(0, |cells, cell| cells | is(cell) << cell))
+    }
+
     fn set_tag(&self, cell: usize, tag: u8) {
         let (word, place) = if cell < 8 { (&self.first_tags, cell) } else { (&self.last_tags, cell - 8) };
         // Ordering: relaxed load; only the holder of the shard's lock writes. Release pairs with `cells`.
@@ -205,6 +212,12 @@ impl Index {
         unsafe { self.buckets.get_unchecked(self.home(place.spread)) }
     }
 
+    /// Has the CPU fetch the home of a place.
+    #[inline]
+    pub(super) fn fetch(&self, place: Place) {
+        fetch(self.home_of(place));
+    }
+
     /// The slots in the home of a place that have its tag.
     #[inline]
     pub(super) fn at_home(&self, place: Place) -> impl Iterator<Item = Address> {
@@ -251,9 +264,7 @@ impl Index {
         let (mut at, address) = (self.home(spread), Address::of(slot).bits());
         for _ in 0..self.buckets.len() {
             let bucket = &self.buckets[at];
-            if let Some(cell) =
-                (0..CELLS).find(|cell| bucket.slots[*cell].load(Ordering::Relaxed) == address && bucket.tag(*cell) != 0)
-            {
+            if let Some(cell) = bucket.holds(address).find(|cell| bucket.tag(*cell) != 0) {
                 return Some((at, cell));
             }
             if !bucket.goes_on() {
@@ -269,7 +280,7 @@ impl Index {
         let mut at = self.home(place.spread);
         loop {
             let bucket = &self.buckets[at];
-            if let Some(cell) = (0..CELLS).find(|cell| bucket.tag(*cell) == 0) {
+            if let Some(cell) = bucket.cells(0).next() {
                 bucket.put(cell, place.tag, slot);
                 return;
             }

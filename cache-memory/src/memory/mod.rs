@@ -50,7 +50,7 @@ use slab::Address;
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
-use writer::{Entry, Writer};
+use writer::{Entry, LOOKS, Writer};
 
 type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
@@ -221,6 +221,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let mut table = shard.table(&region);
         let mut same = table.find(&region, hash, |found| is_key(&sought, found)).map(|(address, _)| address.slot());
         let mut writer = shard.writer.lock();
+        writer.fetch(same, place);
         if shard.writes() != before {
             // The index may have changed since the search: whatever may be the key and was not compared yet is compared now.
             let mut others = Vec::new();
@@ -283,15 +284,18 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 if !admitted {
                     return Err((entry.key, entry.value));
                 }
-                writer.forget_some_expired(locked.table, now, old, gone);
+                writer.forget_expired(locked.table, now, old, LOOKS, gone);
                 writer.store(locked.shard, locked.table, entry, old, now, gone)
             },
         )
     }
 
+    fn weigh(&self, key: &K, value: &V) -> u32 {
+        self.weigher.as_ref().map_or(1, |weigher| weigher(key, value))
+    }
+
     /// An entry as it is stored.
-    fn entry<'a>(&self, hash: u64, key: K, value: V, terms: &'a Terms) -> Entry<'a, K, V> {
-        let weight = self.weigher.as_ref().map_or(1, |weigher| weigher(&key, &value));
+    fn entry<'a>(&self, hash: u64, key: K, value: V, weight: u32, terms: &'a Terms) -> Entry<'a, K, V> {
         let partition = terms.partition.index();
         // Ordering: acquire pairs with the release in `suspect`. Read before the entry is in the index: a suspicion in between makes it suspect.
         let epoch = self.epochs[usize::from(partition)].load(Ordering::Acquire);
@@ -316,7 +320,8 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 Change::Keep => return false,
                 Change::Put(value, terms) => {
                     let mut tried = true;
-                    let entry = self.entry(hash, key, value, &terms);
+                    let weight = self.weigh(&key, &value);
+                    let entry = self.entry(hash, key, value, weight, &terms);
                     let stored = self.put(region, entry, now, |held, locked| {
                         tried = unchanged(held, locked);
                         tried

@@ -51,6 +51,12 @@ impl<K, V> Table<K, V> {
         self.extra(region, slot).map_or(0, |extra| extra.version)
     }
 
+    /// Has the CPU fetch where the index has the hash, if anywhere.
+    #[inline]
+    pub(super) fn fetch(&self, hash: u64) {
+        self.index.fetch(Place::of(hash));
+    }
+
     /// The slot and the node of the key with this hash that `is_key` accepts.
     #[inline]
     pub(super) fn find<'r>(

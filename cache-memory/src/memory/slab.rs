@@ -1,6 +1,7 @@
 //! The slab: nodes by slot, in chunks that double, and never move while the slab lives.
 
 use super::node::{Extra, Node};
+use crate::fetch::fetch;
 use crate::policy::{Marks, Slot};
 use crate::sync::{AtomicPtr, Ordering};
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -103,6 +104,11 @@ impl<K, V> Slab<K, V> {
         unsafe { nodes.add(address.place()) }
     }
 
+    /// Has the CPU fetch the line with a prepared slot's life and mark, for whoever looks at it later.
+    pub(super) fn fetch(&self, slot: Slot) {
+        fetch(self.node(slot));
+    }
+
     /// What the slot has beside its node; `None` where nothing in its chunk has.
     #[inline]
     pub(super) fn extra_at(&self, address: Address) -> Option<*mut Extra> {
@@ -170,6 +176,10 @@ impl<K, V> Drop for Slab<K, V> {
 }
 
 impl<K, V> Marks for Slab<K, V> {
+    fn fetch(&self, slot: Slot) {
+        Self::fetch(self, slot);
+    }
+
     fn mark(&self, slot: Slot) -> u16 {
         // SAFETY: the policy knows slots in use only, whose nodes were written before.
         unsafe { &*self.node(slot) }.life.mark.load(Ordering::Relaxed)

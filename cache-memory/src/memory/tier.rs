@@ -40,8 +40,12 @@ where
     }
 
     fn insert(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment, admit: &dyn Fn() -> bool) -> bool {
-        let entry = self.entry(hash, key, value, terms);
-        self.put(self.enter(), entry, now, |_, _| admit()).is_ok()
+        let weight = self.weigh(&key, &value);
+        let region = self.enter();
+        // It comes while the life is put together.
+        self.shard(hash).table(&region).fetch(hash);
+        let entry = self.entry(hash, key, value, weight, terms);
+        self.put(region, entry, now, |_, _| admit()).is_ok()
     }
 
     fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>, bump: &dyn Fn()) -> bool

@@ -16,11 +16,11 @@ use cache_core::{Moment, Terms};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-/// How many slots are looked at together for expired entries, on cache lines that follow each other.
-const ROW: u32 = 8;
+/// How many slots are looked at together for expired entries: small nodes that lie on one cache line.
+const ROW: u32 = 2;
 
-/// Every so many inserts of a shard one looks at a row: two slots an insert.
-const TURNS: u32 = 4;
+/// How many each insert looks at. To look at more now and then would be less work, but shards take turns at random, and the CPU would guess wrong when.
+pub(super) const LOOKS: usize = ROW as usize;
 
 /// The first index has room for so many, or for the capacity if that is less.
 const FIRST_ROOM: u64 = 64;
@@ -45,8 +45,6 @@ pub(super) struct Writer<K, V> {
     linked: Vec<u64>,
     /// The row that the next look begins with, by its first slot.
     hand: Slot,
-    /// Inserts since the last look.
-    turn: u32,
     retired: Retired,
     /// Tables whose index was outgrown, each with the stamp of its replacement.
     outgrown: Vec<(u64, *mut Table<K, V>)>,
@@ -98,7 +96,6 @@ impl<K, V> Writer<K, V> {
             most: Slab::<K, V>::MOST_SLOTS as Slot,
             linked: Vec::new(),
             hand: 0,
-            turn: 0,
             retired: Retired::new(),
             outgrown: Vec::new(),
             graves: VecDeque::new(),
@@ -130,6 +127,14 @@ impl<K, V> Writer<K, V> {
     /// Whether a slot of the index may have the key of a place.
     pub(super) fn has_hash(&self, slot: Slot, place: Place) -> bool {
         self.policy.hash(slot) == place.spread()
+    }
+
+    /// Has the CPU fetch what a write needs that comes to this place, where it has found the slot in use, or none.
+    pub(super) fn fetch(&self, found: Option<Slot>, place: Place) {
+        match found {
+            Some(slot) => self.policy.fetch_around(slot),
+            None => self.policy.fetch_trace(place.spread()),
+        }
     }
 
     fn is_linked(&self, slot: Slot) -> bool {
@@ -179,21 +184,25 @@ impl<K, V> Writer<K, V> {
         if entry.extra.is_some_and(|terms| terms.idle.is_some()) {
             shard.watch_idle();
         }
-        if let Some(old) = old {
+        let moved = if let Some(old) = old {
             Self::write(slab, slot, entry, now);
             let before = self.policy.weight_of(old);
-            self.policy.replace(old, slot, weight as u32, &**slab);
+            let moved = self.policy.replace(old, slot, weight as u32, &**slab);
             table.index.replace(place, old, slot);
             self.set_linked(slot, true);
             self.leave(old, before, Cause::Replaced, gone);
+            moved
         } else {
             self.make_room(table, weight, usize::MAX, None, gone);
             Self::write(slab, slot, entry, now);
-            self.policy.insert(slot, place.spread(), weight as u32, &**slab);
+            let moved = self.policy.insert(slot, place.spread(), weight as u32, &**slab);
             self.set_linked(slot, true);
             self.link(shard, table, place, slot);
+            moved
+        };
+        if moved {
+            shard.set_settled(self.policy.settled());
         }
-        shard.set_settled(self.policy.settled());
         Ok(())
     }
 
@@ -251,7 +260,13 @@ impl<K, V> Writer<K, V> {
         if self.next > self.most - RESERVE {
             self.save_slots(table, replaced, gone);
         }
-        self.free.pop().or_else(|| {
+        let free = self.free.pop();
+        if let Some(next) = self.free.last() {
+            // The next write's. Else that one would wait for its lines when it lets go of the lock.
+            table.slab.fetch(*next);
+            self.policy.fetch(*next);
+        }
+        free.or_else(|| {
             let slot = self.next;
             (slot < self.most).then(|| {
                 self.next += 1;
@@ -335,11 +350,12 @@ impl<K, V> Writer<K, V> {
             self.hand = if row + ROW < self.next { row + ROW } else { 0 };
             // All in one chunk: those begin with, and have, a multiple of a row.
             let first = Address::of(row);
-            let mut linked = self.linked[row as usize / 64] >> (row % 64) & ((1 << ROW) - 1);
-            while linked != 0 {
-                let at = linked.trailing_zeros();
-                linked &= linked - 1;
+            let linked = self.linked[row as usize / 64] >> (row % 64);
+            for at in 0..ROW {
                 let address = first.plus(at);
+                if linked >> at & 1 == 0 {
+                    continue;
+                }
                 // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
                 let dead = !unsafe { (*table.slab.node_at(address)).life.is_alive(now) }
                     // SAFETY: as above.
@@ -348,15 +364,8 @@ impl<K, V> Writer<K, V> {
                     self.unlink(table, row + at, Cause::Expired, gone);
                 }
             }
-        }
-    }
-
-    /// The look of an insert.
-    pub(super) fn forget_some_expired(&mut self, table: &Table<K, V>, now: Moment, but: Option<Slot>, gone: &mut Gone) {
-        self.turn += 1;
-        if self.turn == TURNS {
-            self.turn = 0;
-            self.forget_expired(table, now, but, ROW as usize, gone);
+            // The next row is the next write's. Nobody has looked at it for long, and it must be there before that write can let go of the lock.
+            table.slab.fetch(self.hand);
         }
     }
 

@@ -84,6 +84,22 @@ impl Adaptive {
         &self.held
     }
 
+    pub(super) fn fetch(&self, slot: Slot) {
+        self.lists.fetch(slot);
+    }
+
+    pub(super) fn fetch_trace(&self, hash: u32) {
+        self.history.fetch(hash);
+    }
+
+    pub(super) fn fetch_around(&self, slot: Slot) {
+        self.lists.fetch_around(slot);
+    }
+
+    pub(super) fn hash(&self, slot: Slot) -> u32 {
+        self.lists.hash(slot)
+    }
+
     pub(super) fn capacity(&self) -> u64 {
         self.boundary.capacity()
     }
@@ -97,13 +113,12 @@ impl Adaptive {
     }
 
     pub(super) fn reserve(&mut self, slots: usize) {
-        self.held.reserve(slots);
         self.lists.reserve(slots);
     }
 
-    pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) {
+    pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) -> bool {
         self.admit(slot, hash, weight);
-        self.time.count(self.held.len());
+        let moved = self.time.count(self.held.len());
         marks.set_mark(slot, Usage::new(self.time.now()).mark());
         if let Some(newcomer) = self.renewal.end(hash) {
             self.settle(newcomer, marks);
@@ -115,12 +130,13 @@ impl Adaptive {
         };
         self.enter(slot, label);
         self.fill(marks);
+        moved
     }
 
     /// Takes in a slot, in no queue yet.
     fn admit(&mut self, slot: Slot, hash: u32, weight: u32) {
-        self.held.admit(slot, hash, weight);
-        self.lists.admit(slot, FREE);
+        self.held.admit(slot, weight);
+        self.lists.admit(slot, hash, FREE);
     }
 
     fn enter(&mut self, slot: Slot, label: u32) {
@@ -186,9 +202,9 @@ impl Adaptive {
         self.relocate(slot, label);
     }
 
-    pub(super) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) {
+    pub(super) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) -> bool {
         let usage = Usage::of(marks.mark(old));
-        let (hash, label) = (self.held.hash(old), self.lists.label(old));
+        let (hash, label) = (self.lists.hash(old), self.lists.label(old));
         self.admit(new, hash, weight);
         if let (Some(queue), 1..) = (queue(label), weight) {
             self.weights[queue as usize] += u64::from(weight);
@@ -200,6 +216,7 @@ impl Adaptive {
         }
         self.held.release(old);
         marks.set_mark(new, usage.touched(self.time.now()).unwrap_or(usage).mark());
+        false
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {
@@ -244,20 +261,25 @@ impl Adaptive {
         };
         self.promote(newcomer, label, marks);
         if label == TRIAL {
-            self.renewal.begin(newcomer, self.held.hash(stale));
+            self.renewal.begin(newcomer, self.lists.hash(stale));
         }
         true
     }
 
     fn evicted(&mut self, slot: Slot, marks: &impl Marks) -> Slot {
         let main = self.lists.label(slot) != SMALL;
-        let (entries, hash, now) = (self.held.len(), self.held.hash(slot), self.time.now());
+        let (entries, hash, now) = (self.held.len(), self.lists.hash(slot), self.time.now());
         let evictions = &mut self.evictions[usize::from(main)];
         evictions.count(entries);
         self.boundary.evicted(main, self.held.weight_of(slot));
         let trace = Trace::new(hash, main, Usage::of(marks.mark(slot)), now, evictions.now());
         self.history.remember(hash, trace, entries);
         self.remove(slot);
+        // What the next eviction looks at has not been used for long.
+        for next in [self.lists.first(SMALL), self.lists.first(MAIN)].into_iter().flatten() {
+            marks.fetch(next);
+            self.history.fetch(self.lists.hash(next));
+        }
         slot
     }
 
@@ -265,6 +287,7 @@ impl Adaptive {
     fn look(&mut self, marks: &impl Marks) -> Option<Slot> {
         self.looked_at = if self.looked_at + 1 < self.lists.slots() { self.looked_at + 1 } else { 0 };
         let slot = (self.lists.slots() > 0).then_some(self.looked_at)?;
+        marks.fetch(if slot + 1 < self.lists.slots() { slot + 1 } else { 0 });
         let queue = queue(self.lists.label(slot))?;
         let (usage, now) = (Usage::of(marks.mark(slot)), self.time.now());
         if usage.uses() > 0 {

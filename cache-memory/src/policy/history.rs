@@ -1,6 +1,7 @@
 //! The keys evicted lately, as traces.
 
 use super::usage::Usage;
+use crate::fetch::fetch;
 
 /// Traces of a bucket: a cache line of them.
 const WAYS: usize = 16;
@@ -103,9 +104,20 @@ impl History {
         Some(trace)
     }
 
+    /// Has the CPU fetch where the trace of a hash is, if there is one, or will be.
+    pub(super) fn fetch(&self, hash: u32) {
+        if let Some(bucket) = self.buckets.get(self.at(hash)) {
+            fetch(bucket);
+        }
+    }
+
     /// From the high bits of the hash; the fingerprint is from the low ones. There must be buckets.
     fn bucket(&mut self, hash: u32) -> &mut [Trace; WAYS] {
-        let at = (u64::from(hash) * self.buckets.len() as u64) >> 32;
-        &mut self.buckets[at as usize].0
+        let at = self.at(hash);
+        &mut self.buckets[at].0
+    }
+
+    fn at(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
     }
 }

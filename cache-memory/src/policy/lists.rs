@@ -1,6 +1,7 @@
-//! Doubly linked lists over slots, many to one store of links.
+//! Doubly linked lists over slots, many to one store of links, and the hash of each slot beside them.
 
 use super::Slot;
+use crate::fetch::fetch;
 
 /// Slots are below this bit; with it, the rest names a list's anchor. Five bits above it are free for a label.
 const ANCHOR: u32 = 1 << 26;
@@ -13,9 +14,11 @@ struct Links {
     /// Towards the front; in the top bits the slot's label.
     before: u32,
     after: u32,
+    /// That a slot was given for. Here, since who moves or evicts a slot needs it as well: on another line it would be one more to fetch.
+    hash: u32,
 }
 
-/// Lists that share the links of their slots: 8 bytes a slot and a list. A slot is in one list or in none.
+/// Lists that share the links of their slots: 12 bytes a slot with its hash. A slot is in one list or in none.
 #[derive(Debug)]
 pub(super) struct Lists {
     slots: Vec<Links>,
@@ -39,12 +42,32 @@ impl Lists {
     }
 
     /// Makes the links of a slot, in no list.
-    pub(super) fn admit(&mut self, slot: Slot, label: u32) {
-        let free = |slot| Links { before: slot | label << LABEL_SHIFT, after: slot };
+    pub(super) fn admit(&mut self, slot: Slot, hash: u32, label: u32) {
+        let free = |slot| Links { before: slot | label << LABEL_SHIFT, after: slot, hash };
         if slot >= self.slots() {
             self.slots.extend((self.slots()..=slot).map(free));
         }
         self.slots[slot as usize] = free(slot);
+    }
+
+    /// That the slot was admitted with.
+    pub(super) fn hash(&self, slot: Slot) -> u32 {
+        self.slots[slot as usize].hash
+    }
+
+    /// Has the CPU fetch the links of a slot.
+    pub(super) fn fetch(&self, slot: Slot) {
+        if let Some(links) = self.slots.get(slot as usize) {
+            fetch(links);
+        }
+    }
+
+    /// The same of a slot and its neighbours.
+    pub(super) fn fetch_around(&self, slot: Slot) {
+        if let Some(links) = self.slots.get(slot as usize) {
+            self.fetch(links.before & NODE);
+            self.fetch(links.after);
+        }
     }
 
     /// One more than the greatest slot that there has been.
@@ -65,12 +88,12 @@ impl Lists {
 
     /// Takes a slot out of whatever list it is in.
     pub(super) fn unlink(&mut self, slot: Slot) {
-        let Links { before, after } = self.slots[slot as usize];
+        let Links { before, after, .. } = self.slots[slot as usize];
         self.links(before & NODE).after = after;
         let next = self.links(after);
         next.before = next.before & !NODE | before & NODE;
         let links = self.links(slot);
-        *links = Links { before: before & !NODE | slot, after: slot };
+        (links.before, links.after) = (before & !NODE | slot, slot);
     }
 
     /// The slot at the front.
@@ -79,19 +102,19 @@ impl Lists {
         (first & ANCHOR == 0).then_some(first)
     }
 
-    /// Puts a slot that is in no list where `old` is, with its label; `old` leaves with another, and must be in a list.
+    /// Puts a slot that is in no list where `old` is, with its label and hash; `old` leaves with another label, and must be in a list.
     pub(super) fn swap(&mut self, old: Slot, new: Slot, label: u32) {
-        let Links { before, after } = self.slots[old as usize];
+        let Links { before, after, hash } = self.slots[old as usize];
         self.links(before & NODE).after = new;
         let next = self.links(after);
         next.before = next.before & !NODE | new;
-        self.slots[new as usize] = Links { before, after };
-        self.slots[old as usize] = Links { before: label << LABEL_SHIFT | old, after: old };
+        self.slots[new as usize] = Links { before, after, hash };
+        self.slots[old as usize] = Links { before: label << LABEL_SHIFT | old, after: old, hash };
     }
 
     /// Puts all of one list before all of another.
     pub(super) fn prepend(&mut self, from: u32, to: u32) {
-        let Links { before: last, after: first } = self.anchors[from as usize];
+        let Links { before: last, after: first, .. } = self.anchors[from as usize];
         if first & ANCHOR != 0 {
             return;
         }
@@ -102,7 +125,7 @@ impl Lists {
         self.links(last).after = second;
         let links = self.links(second);
         links.before = links.before & !NODE | last;
-        self.anchors[from as usize] = Links { before: ANCHOR | from, after: ANCHOR | from };
+        self.anchors[from as usize] = Links { before: ANCHOR | from, after: ANCHOR | from, hash: 0 };
     }
 
     pub(super) fn label(&self, slot: Slot) -> u32 {
@@ -134,6 +157,6 @@ impl Lists {
     /// Adds empty lists.
     pub(super) fn extend(&mut self, lists: u32) {
         let from = self.lists();
-        self.anchors.extend((from..from + lists).map(|list| Links { before: ANCHOR | list, after: ANCHOR | list }));
+        self.anchors.extend((from..from + lists).map(|list| Links { before: ANCHOR | list, after: ANCHOR | list, hash: 0 }));
     }
 }

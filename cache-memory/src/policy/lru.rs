@@ -48,6 +48,18 @@ impl Lru {
         &self.held
     }
 
+    pub(super) fn fetch(&self, slot: Slot) {
+        self.calendar.fetch(slot);
+    }
+
+    pub(super) fn fetch_around(&self, slot: Slot) {
+        self.calendar.fetch_around(slot);
+    }
+
+    pub(super) fn hash(&self, slot: Slot) -> u32 {
+        self.calendar.hash(slot)
+    }
+
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
     }
@@ -57,22 +69,21 @@ impl Lru {
     }
 
     pub(super) fn reserve(&mut self, slots: usize) {
-        self.held.reserve(slots);
         self.calendar.reserve(slots);
     }
 
-    pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) {
-        self.held.admit(slot, hash, weight);
-        self.calendar.admit(slot, 0);
+    pub(super) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) -> bool {
+        self.held.admit(slot, weight);
+        self.calendar.admit(slot, hash, 0);
         self.used_now(slot, weight, marks);
         self.make_room();
-        self.time.count(self.held.len());
+        self.time.count(self.held.len())
     }
 
-    pub(super) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) {
-        let hash = self.held.hash(old);
+    pub(super) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) -> bool {
+        let hash = self.calendar.hash(old);
         self.remove(old);
-        self.insert(new, hash, weight, marks);
+        self.insert(new, hash, weight, marks)
     }
 
     pub(super) fn remove(&mut self, slot: Slot) {

@@ -28,6 +28,9 @@ pub(crate) type Slot = u32;
 pub(crate) trait Marks {
     fn mark(&self, slot: Slot) -> u16;
     fn set_mark(&self, slot: Slot, mark: u16);
+
+    /// Says that the mark will soon be asked for. A hint.
+    fn fetch(&self, _slot: Slot) {}
 }
 
 /// Which entry goes when the tier is full.
@@ -113,7 +116,7 @@ impl Policy {
         each!(self, policy => policy.pulse())
     }
 
-    /// What hits are told; the storage publishes it after each write.
+    /// What hits are told; the storage publishes it when it has changed.
     pub(crate) fn settled(&self) -> Settled {
         let mask = match self {
             Self::Adaptive(_) => Usage::WHEN,
@@ -123,14 +126,14 @@ impl Policy {
         Settled(u64::from(mask) << 32 | u64::from(now))
     }
 
-    /// Takes in a slot of a new key. A weight of 0 pins it.
-    pub(crate) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) {
-        each!(self, policy => policy.insert(slot, hash, weight, marks));
+    /// Takes in a slot of a new key. A weight of 0 pins it. Whether the pulse has changed, and with it what is [settled](Self::settled).
+    pub(crate) fn insert(&mut self, slot: Slot, hash: u32, weight: u32, marks: &impl Marks) -> bool {
+        each!(self, policy => policy.insert(slot, hash, weight, marks))
     }
 
-    /// Puts another slot, with a new value of the same key, in place of `old`; it counts as a use.
-    pub(crate) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) {
-        each!(self, policy => policy.replace(old, new, weight, marks));
+    /// Puts another slot, with a new value of the same key, in place of `old`; it counts as a use. Whether the pulse has changed.
+    pub(crate) fn replace(&mut self, old: Slot, new: Slot, weight: u32, marks: &impl Marks) -> bool {
+        each!(self, policy => policy.replace(old, new, weight, marks))
     }
 
     /// Takes out a slot for another reason than room.
@@ -148,9 +151,26 @@ impl Policy {
         each!(self, policy => policy.reserve(slots));
     }
 
+    /// Says that a free slot will soon be taken in. A hint.
+    pub(crate) fn fetch(&self, slot: Slot) {
+        each!(self, policy => policy.fetch(slot));
+    }
+
+    /// Says that a slot in use will soon be replaced or removed. A hint.
+    pub(crate) fn fetch_around(&self, slot: Slot) {
+        each!(self, policy => policy.fetch_around(slot));
+    }
+
+    /// Says that a slot of a new key with this hash will soon be taken in. A hint.
+    pub(crate) fn fetch_trace(&self, hash: u32) {
+        if let Self::Adaptive(policy) = self {
+            policy.fetch_trace(hash);
+        }
+    }
+
     /// The hash that a slot was given for, until it is used again.
     pub(crate) fn hash(&self, slot: Slot) -> u32 {
-        self.held().hash(slot)
+        each!(self, policy => policy.hash(slot))
     }
 
     /// Of a slot in use.

@@ -56,11 +56,18 @@ impl Table {
         })
     }
 
+    /// Readers are told of a pulse when the policy says that there is a new one: so it must.
+    fn told_of_pulses(&mut self, act: impl FnOnce(&mut Self) -> bool) {
+        let before = self.policy.settled();
+        let told = act(self);
+        assert_eq!(told, before != self.policy.settled(), "a new pulse is told of, and nothing else is");
+    }
+
     /// The keys that had to go.
     fn put(&mut self, key: u64, weight: u32) -> Vec<u64> {
         let slot = self.slot();
         if let Some(old) = self.held.insert(key, slot) {
-            self.policy.replace(old, slot, weight, &self.marks);
+            self.told_of_pulses(|table| table.policy.replace(old, slot, weight, &table.marks));
             self.keys.remove(&old);
             self.free.push(old);
             self.keys.insert(slot, key);
@@ -68,7 +75,7 @@ impl Table {
         }
         self.held.remove(&key);
         let gone = self.shrink(weight);
-        self.policy.insert(slot, mix(key) as u32, weight, &self.marks);
+        self.told_of_pulses(|table| table.policy.insert(slot, mix(key) as u32, weight, &table.marks));
         self.held.insert(key, slot);
         self.keys.insert(slot, key);
         gone

@@ -163,7 +163,7 @@ fn an_eviction_among_entries_that_are_all_used_takes_bounded_work() {
             assert!(marks.1.get() < 100, "an insert takes bounded work");
         }
         // So that there is a new pulse to be used in.
-        (100_000..104_000).for_each(|slot| policy.insert(slot, mix(slot.into()) as u32, 1, &marks));
+        (100_000..104_000).for_each(|slot| _ = policy.insert(slot, mix(slot.into()) as u32, 1, &marks));
         for slot in 0..104_000 {
             let mark = Policy::touched(kind, marks.0.mark(slot), policy.pulse());
             marks.0.set_mark(slot, mark.unwrap_or(marks.0.mark(slot)));

@@ -15,7 +15,8 @@ proptest! {
     fn lists_hold_what_queues_would(steps in prop::collection::vec((0..5_u8, 0..20_u32, 0..3_u32), 1..300)) {
         let mut lists = Lists::new(3);
         let mut queues: [VecDeque<u32>; 3] = Default::default();
-        (0..20).for_each(|slot| lists.admit(slot, slot % 32));
+        (0..20).for_each(|slot| lists.admit(slot, !slot, slot % 32));
+        let mut hashes: Vec<u32> = (0..20).map(|slot| !slot).collect();
         let at = |queues: &[VecDeque<u32>; 3], slot| queues.iter().position(|queue| queue.contains(&slot));
         for (step, slot, list) in steps {
             let found = at(&queues, slot);
@@ -34,6 +35,7 @@ proptest! {
                         lists.set_label(new, 31);
                         lists.swap(slot, new, 30);
                         prop_assert_eq!((lists.label(new), lists.label(slot)), (slot % 32, 30));
+                        hashes[new as usize] = hashes[slot as usize];
                         lists.set_label(new, new % 32);
                         lists.set_label(slot, slot % 32);
                         queues[queue].iter_mut().filter(|queued| **queued == slot).for_each(|queued| *queued = new);
@@ -52,6 +54,7 @@ proptest! {
                 prop_assert_eq!(lists.first(list as u32), queue.front().copied());
             }
             prop_assert!((0..20).all(|slot| lists.label(slot) == slot % 32), "labels stay");
+            prop_assert!((0..20).all(|slot| lists.hash(slot) == hashes[slot as usize]), "hashes stay, and go with who takes a place");
         }
     }
 }
