@@ -143,7 +143,7 @@ async fn telling(
         tier.poll(namespace.prefix(), &all).await?;
     }
     println!("{:<28} {:>10.2}", "poll of 256: INFO", cost(raw, "info").await?);
-    println!("{:<28} {:>10.2}", "poll of 256: 256 HMGET", cost(raw, "hmget").await? * 256.0);
+    println!("{:<28} {:>10.2}", "poll of 256: MGET", cost(raw, "mget").await?);
     Ok(())
 }
 

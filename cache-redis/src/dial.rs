@@ -118,7 +118,7 @@ async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     pipeline.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
     pipeline.cmd("TIME");
     pipeline.add_command(Server::ask());
-    for script in SCRIPTS.all() {
+    for script in SCRIPTS.at_dial() {
         pipeline.add_command(script.load());
     }
     let Many { replies, sent } = ask(wire, &pipeline).await?;
@@ -141,7 +141,7 @@ async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     {
         wire.vitals().know(&server);
     }
-    for _ in SCRIPTS.all() {
+    for _ in SCRIPTS.at_dial() {
         next().map_err(|err| from_driver(&err))?;
     }
     wire.vitals().observe(sent, seconds * 1_000_000 + micros);

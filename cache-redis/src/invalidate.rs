@@ -3,7 +3,7 @@
 use crate::backplane::{Telling, in_turns};
 use crate::error::is_wrong_type;
 use crate::multiplexer::Request;
-use crate::script::SCRIPTS;
+use crate::script::{Each, Verb};
 use crate::tier::{RedisTier, Unable, failed, read};
 use crate::verbs::{at_least_one, not_understood};
 use bytes::Bytes;
@@ -23,7 +23,7 @@ pub(crate) struct Lot {
 }
 
 impl Lot {
-    /// From what `letters.lua` or, if others are told, `letters_told.lua` answers.
+    /// From what an invalidation or an unmark answers.
     pub(crate) fn read(mut letters: Bytes, keys: usize, telling: Option<&Telling>) -> Result<Self> {
         let receipt = match telling {
             Some(telling) => {
@@ -139,21 +139,16 @@ impl RedisTier {
         telling: Option<&Telling>,
     ) -> Result<Lot> {
         let Some((first, _)) = keys.first() else { return Ok(Lot { letters: Bytes::new(), receipt: None }) };
-        let script = if telling.is_some() { &SCRIPTS.invalidate_told } else { &SCRIPTS.invalidate };
-        let mut call = script.call(keys.len() + usize::from(telling.is_some()));
         for (key, _) in &keys {
             self.note(key, retain);
-            call.arg(key);
         }
-        if let Some(telling) = telling {
-            call.arg(telling.meta());
-        }
-        call.arg(tombstones(&keys, retain));
-        if let Some(telling) = telling {
-            telling.add_to(&mut call);
-        }
-        match self.try_run(verb, deadline, first, script, &call).await? {
-            Ok((_, letters)) => Lot::read(letters, keys.len(), telling),
+        let names: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
+        let how = telling.map_or_else(|| NOBODY.to_vec(), Telling::how);
+        let asked = [&how[..], &(keys.len() as u16).to_be_bytes(), &tombstones(&keys, retain)].concat();
+        let verb_of = if telling.is_some() { Verb::InvalidateTold } else { Verb::Invalidate };
+        let each = Each { verb: verb_of, first: telling.map(Telling::meta), keys: &names, arguments: &[&asked] };
+        match self.try_plain(verb, deadline, first, each.script(), Request::Each(each)).await? {
+            Ok(letters) => Lot::read(letters, keys.len(), telling),
             Err(Unable::Moving) => Err(Unable::Moving.error()),
             Err(Unable::Memory) => {
                 debug!(verb, "Redis is out of memory: records are removed where tombstones should be");
@@ -169,7 +164,7 @@ impl RedisTier {
     }
 
     /// What is left of an invalidation where Redis is out of memory and takes no script at all: the record goes, and with it any lease, so that
-    /// nothing older can be read or stored. Its floor and its announced writes go too. The letter of `invalidate.lua` for it.
+    /// nothing older can be read or stored. Its floor and its announced writes go too. The letter of invalidate.lua for it.
     async fn remove(&self, verb: &'static str, deadline: Instant, key: &[u8], may_be_absent: bool) -> Result<u8> {
         let mut look = redis::cmd("GETRANGE");
         look.arg(key).arg(0).arg(HEAD_LEN - 1);
@@ -221,9 +216,19 @@ pub(crate) fn known(key: &RemoteKey, version: Option<u64>) -> Vec<u8> {
     known
 }
 
-/// What is known of each key and its tombstone, and for how long tombstones stay: see invalidate.lua.
+/// How others are told where nobody is: an argument's part that is not read.
+const NOBODY: &[u8] = &[0; 17];
+
+/// What stands in place of keys, and of how many, where there are none: see invalidations.lua.
+pub(crate) fn no_keys() -> Vec<u8> {
+    [&[0, 0, b'1', 0][..], &[0; 1 + HEADER_LEN]].concat()
+}
+
+/// For how long tombstones stay, and of each key what is known of it and its tombstone: see invalidate.lua.
 pub(crate) fn tombstones(keys: &[Wanted<'_>], retain: Duration) -> Vec<u8> {
     let mut all = Vec::with_capacity((1 + HEADER_LEN) * keys.len() + 15);
+    all.extend_from_slice(at_least_one(retain).to_string().as_bytes());
+    all.push(0);
     for (_, wanted) in keys {
         all.push(match wanted.len() {
             0 => b'n',
@@ -237,6 +242,5 @@ pub(crate) fn tombstones(keys: &[Wanted<'_>], retain: Duration) -> Vec<u8> {
             Record { state: State::Tombstone, version, token: Token::default(), deadline: 0, created: 0, marks: 0, body };
         all.extend_from_slice(&tombstone.encode());
     }
-    all.extend_from_slice(at_least_one(retain).to_string().as_bytes());
     all
 }

@@ -63,8 +63,8 @@ impl RedisTier {
         if let Some(telling) = telling {
             telling.add_to(&mut call);
         }
-        match self.try_run("unmark", deadline, key.as_bytes(), script, &call).await? {
-            Ok((_, letters)) => Lot::read(letters, 1, telling),
+        match self.try_plain("unmark", deadline, key.as_bytes(), script, script.request(&call)).await? {
+            Ok(letter) => Lot::read(letter, 1, telling),
             Err(Unable::Moving) => Err(Unable::Moving.error()),
             // Which works without memory: the mark ends by itself. Where it cannot either, the record goes, with all its marks.
             Err(Unable::Memory) => self.run_invalidate("unmark", deadline, unmark.retain, wanted, telling).await,

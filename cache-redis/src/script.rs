@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 pub(crate) struct Script {
     text: &'static str,
     digest: String,
-    /// Whether the last eight bytes of its arguments are the server's history.
+    /// Whether the last of its arguments is the server's history.
     sequences: bool,
 }
 
@@ -26,8 +26,6 @@ pub(crate) struct Scripts {
     /// The same, with which others are told.
     pub(crate) invalidate_told: Script,
     pub(crate) put_told: Script,
-    /// Tells without a change.
-    pub(crate) sequence: Script,
     pub(crate) begin: Script,
     pub(crate) mark: Script,
     pub(crate) unmark: Script,
@@ -50,16 +48,21 @@ pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     acquire: script!("time" "read" "lease" "kind" "head" "outlives" "acquire" "each"),
     fill: script!("read" "fill" "each"),
     release: script!("time" "read" "head" "release"),
-    invalidate: script!("time" "read" "kind" "head" "reaches" "outlives" "invalidate" "letters"),
+    invalidate: script!("untold" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations"),
     put: script!("time" "read" "kind" "head" "reaches" "outlives" "put" "value"),
-    invalidate_told: script!("time" "read" "kind" "head" "reaches" "outlives" "invalidate" "tell" "letters_told").sequencing(),
-    put_told: script!("time" "read" "kind" "head" "reaches" "outlives" "tell" "put_begin" "put" "value" "put_told").sequencing(),
-    sequence: script!("time" "tell" "sequence").sequencing(),
+    invalidate_told: script!(
+        "told" "stamp" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations"
+    )
+    .sequencing(),
+    put_told: script!("time" "read" "kind" "head" "reaches" "outlives" "stamp" "tell" "put_begin" "put" "value" "put_told")
+        .sequencing(),
     begin: script!("time" "begin").sequencing(),
     mark: script!("time" "read" "kind" "head" "outlives" "marks" "mark"),
-    unmark: script!("time" "read" "kind" "head" "reaches" "outlives" "marks" "unmark" "invalidate" "letters"),
-    unmark_told: script!("time" "read" "kind" "head" "reaches" "outlives" "marks" "unmark" "invalidate" "tell" "letters_told")
-        .sequencing(),
+    unmark: script!("moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "letter"),
+    unmark_told: script!(
+        "moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "stamp" "tell" "letter_told"
+    )
+    .sequencing(),
     increment: script!("time" "increment"),
     reset: script!("time" "reset"),
     remaining: script!("time" "read" "kind" "head" "lives" "remaining"),
@@ -67,11 +70,13 @@ pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
     writable: script!("writable"),
 });
 
-/// A script's call for one key, which may go together with others' to the same script: see each.lua.
+/// A script's call, which may go together with others' to the same script: see each.lua and invalidations.lua.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Each<'a> {
     pub(crate) verb: Verb,
-    pub(crate) key: &'a [u8],
+    /// The keys of all calls that have one come before any others.
+    pub(crate) first: Option<&'a [u8]>,
+    pub(crate) keys: &'a [&'a [u8]],
     pub(crate) arguments: &'a [&'a [u8]],
 }
 
@@ -80,11 +85,15 @@ pub(crate) struct Each<'a> {
 pub(crate) enum Verb {
     Acquire,
     Fill,
+    /// Any number of keys a call. Nobody is told.
+    Invalidate,
+    /// The same of one partition, with its meta key, and others are told.
+    InvalidateTold,
 }
 
 impl Each<'_> {
     /// How many scripts there are of that kind.
-    pub(crate) const KINDS: usize = 2;
+    pub(crate) const KINDS: usize = 4;
 
     /// Which of them it is.
     pub(crate) fn kind(&self) -> usize {
@@ -95,13 +104,33 @@ impl Each<'_> {
         match self.verb {
             Verb::Acquire => &SCRIPTS.acquire,
             Verb::Fill => &SCRIPTS.fill,
+            Verb::Invalidate => &SCRIPTS.invalidate,
+            Verb::InvalidateTold => &SCRIPTS.invalidate_told,
         }
     }
 
-    /// The same as a command.
-    pub(crate) fn cmd(&self) -> Cmd {
-        let mut cmd = self.script().call(1);
-        cmd.arg(self.key).arg(self.arguments);
+    /// Whether behind the arguments of all calls there is the server's history, which nobody looks at where nobody is told.
+    pub(crate) fn ends_with_history(&self) -> bool {
+        matches!(self.verb, Verb::Invalidate | Verb::InvalidateTold)
+    }
+
+    /// Whether that has to be known.
+    pub(crate) fn needs_history(&self) -> bool {
+        matches!(self.verb, Verb::InvalidateTold)
+    }
+
+    /// How many keys there are in all.
+    pub(crate) fn key_count(&self) -> usize {
+        self.keys.len() + usize::from(self.first.is_some())
+    }
+
+    /// The same as a command to a server of this history.
+    pub(crate) fn cmd(&self, history: u64) -> Cmd {
+        let mut cmd = self.script().call(self.key_count());
+        cmd.arg(self.first).arg(self.keys).arg(self.arguments);
+        if self.ends_with_history() {
+            cmd.arg(&history.to_be_bytes());
+        }
         cmd
     }
 }
@@ -171,8 +200,18 @@ impl Script {
 }
 
 impl Scripts {
-    /// Each dial loads all of them: where a slot on the move leads, there is no second chance.
-    pub(crate) fn all(&self) -> [&Script; 17] {
+    /// Those of the record's verbs, which each dial loads. The others are loaded when they are first needed, by the answer NOSCRIPT.
+    pub(crate) fn at_dial(&self) -> [&Script; 8] {
+        let Self { acquire, fill, release, invalidate, put, invalidate_told, put_told, begin, .. } = self;
+        [acquire, fill, release, invalidate, put, invalidate_told, put_told, begin]
+    }
+
+    /// The one of this digest.
+    pub(crate) fn named(&self, digest: &[u8]) -> Option<&Script> {
+        self.all().into_iter().find(|script| script.digest.as_bytes() == digest)
+    }
+
+    fn all(&self) -> [&Script; 16] {
         let Self {
             acquire,
             fill,
@@ -181,7 +220,6 @@ impl Scripts {
             put,
             invalidate_told,
             put_told,
-            sequence,
             begin,
             mark,
             unmark,
@@ -200,7 +238,6 @@ impl Scripts {
             put,
             invalidate_told,
             put_told,
-            sequence,
             begin,
             mark,
             unmark,

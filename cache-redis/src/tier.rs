@@ -7,7 +7,7 @@ use crate::multiplexer::Request;
 use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::replicas::Replicas;
-use crate::script::{Answer, Each, Script};
+use crate::script::{Answer, Each, Script, Verb};
 use crate::verbs::not_understood;
 use bytes::Bytes;
 use cache_core::record::HEADER_LEN;
@@ -169,18 +169,43 @@ impl RedisTier {
     ) -> Result<Result<(Bytes, Bytes), Unable>> {
         let run = async {
             let called = self.call(deadline, key, script, script.request(call)).await?;
-            match &called.reply {
-                Err(err) if is_out_of_memory(err) => Ok(Err(Unable::Memory)),
-                Err(err) if is_moving(err) => Ok(Err(Unable::Moving)),
-                _ => answer(called).map(Ok),
+            match able(called) {
+                Ok(called) => answer(called).map(Ok),
+                Err(unable) => Ok(Err(unable)),
+            }
+        };
+        run.await.inspect_err(|err| failed(verb, err))
+    }
+
+    /// The same for a script whose answer is nothing but a string, without the time.
+    pub(crate) async fn try_plain(
+        &self,
+        verb: &'static str,
+        deadline: Instant,
+        key: &[u8],
+        script: &Script,
+        call: Request<'_>,
+    ) -> Result<Result<Bytes, Unable>> {
+        let run = async {
+            let called = self.call(deadline, key, script, call).await?;
+            match able(called) {
+                Ok(called) => read(called.reply).map(Ok),
+                Err(unable) => Ok(Err(unable)),
             }
         };
         run.await.inspect_err(|err| failed(verb, err))
     }
 
     /// Runs a script for one key, together with others of the same time.
-    pub(crate) async fn run_each(&self, verb: &'static str, each: Each<'_>) -> Result<Called<RedisResult<Value>>> {
-        let called = self.call(self.deadline(), each.key, each.script(), Request::Each(each)).await;
+    pub(crate) async fn run_each(
+        &self,
+        verb: &'static str,
+        key: &[u8],
+        script: Verb,
+        arguments: &[&[u8]],
+    ) -> Result<Called<RedisResult<Value>>> {
+        let each = Each { verb: script, first: None, keys: &[key], arguments };
+        let called = self.call(self.deadline(), key, each.script(), Request::Each(each)).await;
         called.inspect_err(|err| failed(verb, err))
     }
 
@@ -246,6 +271,15 @@ impl Unable {
 
     pub(crate) fn is(self, err: &Error) -> bool {
         err.to_string() == self.error().to_string()
+    }
+}
+
+/// What was answered, unless that is a refusal which leaves another way.
+fn able(called: Called<RedisResult<Value>>) -> Result<Called<RedisResult<Value>>, Unable> {
+    match &called.reply {
+        Err(err) if is_out_of_memory(err) => Err(Unable::Memory),
+        Err(err) if is_moving(err) => Err(Unable::Moving),
+        _ => Ok(called),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::error::{from_driver, is_wrong_type};
 use crate::invalidate::{known, needs_two_steps};
 use crate::multiplexer::Request;
 use crate::node::Called;
-use crate::script::{Answer, Each, SCRIPTS, Verb, digits};
+use crate::script::{Answer, SCRIPTS, Verb, digits};
 use crate::tier::{RedisTier, Unable, failed, read, timed_answer};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -60,7 +60,7 @@ impl RemoteTier for RedisTier {
         // that is filled.
         self.note(key.as_bytes(), if acquire.claim == Claim::Force { acquire.retain } else { acquire.lease });
         let asked = asked(key, acquire);
-        let called = self.run_each("acquire", Each { verb: Verb::Acquire, key: key.as_bytes(), arguments: &[&asked] }).await?;
+        let called = self.run_each("acquire", key.as_bytes(), Verb::Acquire, &[&asked]).await?;
         timed_answer(called).and_then(acquired).inspect_err(|err| failed("acquire", err))
     }
 
@@ -73,7 +73,7 @@ impl RemoteTier for RedisTier {
         let ends = (created + millis(body.life.last)).max(1).to_string();
         let record = Record { state: State::Value, version, token, deadline: 0, created, marks: 0, body: body.clone() }.encode();
         let arguments: [&[u8]; 2] = [&record, ends.as_bytes()];
-        let called = self.run_each("fill", Each { verb: Verb::Fill, key: key.as_bytes(), arguments: &arguments }).await?;
+        let called = self.run_each("fill", key.as_bytes(), Verb::Fill, &arguments).await?;
         read(called.reply).and_then(filled).inspect_err(|err| failed("fill", err))
     }
 

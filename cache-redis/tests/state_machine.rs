@@ -7,7 +7,8 @@ use cache_core::marks::{MOST_MARKS, marked, open_marks};
 use cache_core::record::{Body, FORMAT, HEADER_LEN, Record, State, is_ours, millis};
 use cache_core::testing::{Plant, remote_suite};
 use cache_core::{
-    Acquire, Acquired, Claim, Command, Fill, Invalidation, Mark, Put, RemoteKey, RemoteTier, Reply, Slot, Token, Unmark, step,
+    Acquire, Acquired, Claim, Command, Fill, Invalidation, Mark, Namespace, Notice, Put, RemoteKey, RemoteTier, Reply, Slot,
+    Token, Unmark, step,
 };
 use cache_redis::RedisTier;
 use common::{Raw, body, key, local_ms, shared, tier};
@@ -41,6 +42,8 @@ async fn times_versions_and_damaged_records_are_as_in_the_machine() {
                 key: key(),
                 rng: fastrand::Rng::with_seed(seed),
                 tokens: vec![],
+                // Others are told, or nobody is: other scripts.
+                notice: (seed % 2 == 0).then(|| Notice { node: 1, namespace: Namespace::new("", "machine").expect("a name") }),
                 seed,
             };
             tokio::spawn(async move {
@@ -61,6 +64,7 @@ struct Run {
     key: RemoteKey,
     rng: fastrand::Rng,
     tokens: Vec<Token>,
+    notice: Option<Notice>,
     seed: u64,
 }
 
@@ -131,18 +135,18 @@ impl Run {
     }
 
     async fn send(&self, asked: &Asked) -> Reply {
-        let (tier, key) = (&self.tier, &self.key);
+        let (tier, key, notice) = (&self.tier, &self.key, self.notice.as_ref());
         match asked {
             Asked::Acquire(acquire) => Reply::Acquire(tier.acquire(key, acquire).await.expect("an answer")),
             Asked::Fill(fill) => Reply::Fill(tier.fill(key, fill).await.expect("an answer")),
             Asked::Release(token) => Reply::Release(tier.release(key, *token).await.expect("an answer")),
             Asked::Invalidate(version, retain) => {
                 let keys = [Invalidation { key: key.clone(), version: *version }];
-                Reply::Invalidate(tier.invalidate(&keys, *retain, None).await.expect("an answer").outcome[0])
+                Reply::Invalidate(tier.invalidate(&keys, *retain, notice).await.expect("an answer").outcome[0])
             }
-            Asked::Put(put, retain) => Reply::Put(tier.put(key, put, *retain, None).await.expect("an answer").outcome),
+            Asked::Put(put, retain) => Reply::Put(tier.put(key, put, *retain, notice).await.expect("an answer").outcome),
             Asked::Mark(mark) => Reply::Mark(tier.mark(key, mark).await.expect("an answer")),
-            Asked::Unmark(unmark) => Reply::Unmark(tier.unmark(key, unmark, None).await.expect("an answer").outcome),
+            Asked::Unmark(unmark) => Reply::Unmark(tier.unmark(key, unmark, notice).await.expect("an answer").outcome),
         }
     }
 

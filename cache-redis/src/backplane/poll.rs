@@ -1,4 +1,4 @@
-//! How far the partitions' sequences have come: one pipeline a master.
+//! How far the partitions' sequences have come: one command a master, in a cluster one pipeline.
 
 use super::history::Server;
 use super::names::meta_key;
@@ -6,7 +6,7 @@ use super::tell::fresh;
 use crate::config::Address;
 use crate::error::from_driver;
 use crate::node::Node;
-use crate::script::{SCRIPTS, digits};
+use crate::script::SCRIPTS;
 use crate::tier::{RedisTier, failed, read};
 use crate::verbs::not_understood;
 use bytes::Bytes;
@@ -75,8 +75,18 @@ impl RedisTier {
     async fn look(&self, deadline: Instant, node: &Node, share: &[Asked]) -> Result<Vec<Look>> {
         let mut commands = Pipeline::with_capacity(share.len() + 1);
         commands.add_command(Server::ask());
-        for (_, key) in share {
-            commands.cmd("HMGET").arg(key).arg("i").arg("s").arg("h");
+        let keys = share.iter().map(|(_, key)| &key[..]);
+        // In a cluster they are of several slots.
+        let is_one_command = !self.nodes().are_many();
+        if is_one_command {
+            commands.add_command(keys.fold(redis::cmd("MGET"), |mut cmd, key| {
+                cmd.arg(key);
+                cmd
+            }));
+        } else {
+            for key in keys {
+                commands.cmd("GET").arg(key);
+            }
         }
         let mut replies = node.send_all(deadline, &commands).await?.reply.into_iter();
         let info = read::<Bytes>(replies.next().unwrap_or(Ok(Value::Nil)))?;
@@ -92,20 +102,23 @@ impl RedisTier {
         if let Some(vitals) = vitals {
             vitals.know(&server);
         }
-        Ok(replies.map(|reply| look(reply, &server)).collect())
+        if !is_one_command {
+            return Ok(replies.map(|reply| look(reply, &server)).collect());
+        }
+        match read(replies.next().unwrap_or(Ok(Value::Nil)))? {
+            Value::Array(found) if found.len() == share.len() => {
+                Ok(found.into_iter().map(|found| look(Ok(found), &server)).collect())
+            }
+            _ => Err(not_understood()),
+        }
     }
 
     /// Begins a partition's sequences if they are not this server's, wherever it is, and tells how far they have come.
     async fn begin(&self, deadline: Instant, key: &[u8]) -> Result<Meta> {
         let mut call = SCRIPTS.begin.call(1);
-        call.arg(key).arg([fresh(), [0; 8]].concat());
+        call.arg(key).arg(&fresh()).arg(&[0_u8; 8]);
         let (_, begun) = self.run("poll", deadline, key, &SCRIPTS.begin, &call).await?;
-        let number = |bytes: &[u8]| bytes.try_into().map(u64::from_be_bytes).ok();
-        let meta = begun.split_at_checked(16).and_then(|(names, sequence)| {
-            let (incarnation, history) = names.split_at(8);
-            Some(Meta { incarnation: number(incarnation)?, sequence: digits(sequence)?, history: number(history)? })
-        });
-        meta.ok_or_else(not_understood)
+        meta(&begun).ok_or_else(not_understood)
     }
 
     /// The slots may be elsewhere by now.
@@ -116,24 +129,25 @@ impl RedisTier {
     }
 }
 
-/// What a partition's hash says, on a server that is a master.
+/// What a partition's meta key says, on a server that is a master.
 fn look(reply: RedisResult<Value>, server: &Server) -> Look {
-    let fields = match reply {
-        Ok(fields) => from_redis_value::<(Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>)>(fields),
+    let found = match reply {
+        Ok(found) => from_redis_value::<Option<Bytes>>(found),
         // The script is sent to where it is now, or fails for the same reason.
         Err(err) if matches!(err.code(), Some("MOVED" | "ASK" | "CLUSTERDOWN")) => return Look::Begin,
         Err(err) => return Look::Failed(from_driver(&err)),
     };
-    let Ok((incarnation, sequence, history)) = fields else { return Look::Failed(not_understood()) };
-    let (incarnation, sequence) = (incarnation.and_then(number), sequence.and_then(|sequence| digits(&sequence)));
-    match (incarnation, sequence) {
-        (Some(incarnation), Some(sequence)) if incarnation != 0 && history.and_then(number) == Some(server.history) => {
-            Look::Known(Meta { incarnation, sequence, history: server.history })
-        }
+    let Ok(found) = found else { return Look::Failed(not_understood()) };
+    // What is no string, or not one of ours, the script says.
+    match found.as_deref().and_then(meta) {
+        Some(meta) if meta.history == server.history => Look::Known(meta),
         _ => Look::Begin,
     }
 }
 
-fn number(bytes: Vec<u8>) -> Option<u64> {
-    bytes.try_into().map(u64::from_be_bytes).ok()
+/// What a meta key has: incarnation, sequence and history, eight bytes each.
+fn meta(found: &[u8]) -> Option<Meta> {
+    let found: [u8; 24] = found.try_into().ok()?;
+    let number = |at| u64::from_be_bytes(std::array::from_fn(|byte| found[at + byte]));
+    Some(Meta { incarnation: number(0), sequence: number(8), history: number(16) }).filter(|meta| meta.incarnation != 0)
 }

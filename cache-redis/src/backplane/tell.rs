@@ -1,9 +1,9 @@
 //! Telling other nodes: the arguments of the scripts that sequence and publish, what they answer, and the ways around them.
 
 use super::names::{channel, meta_key};
-use crate::error::is_wrong_type;
+use crate::invalidate::no_keys;
 use crate::multiplexer::Request;
-use crate::script::SCRIPTS;
+use crate::script::{Each, Verb};
 use crate::tier::{RedisTier, Unable, failed, read};
 use crate::verbs::not_understood;
 use cache_core::{Notice, Partition, Receipt, Result};
@@ -38,10 +38,16 @@ impl Telling {
         &self.meta
     }
 
-    /// The last two arguments of a script: see tell.lua. The history's place is left empty.
-    pub(crate) fn add_to(&self, call: &mut Cmd) {
+    /// An argument of a script: see tell.lua.
+    pub(crate) fn how(&self) -> Vec<u8> {
         let publish = if self.is_sharded { b"S" } else { b"P" };
-        call.arg(&self.message[..]).arg([&publish[..], &fresh(), &self.channel, &[0; 8]].concat());
+        let [channel, message] = [&self.channel, &self.message].map(|bytes| (bytes.len() as u32).to_be_bytes());
+        [&fresh(), &publish[..], &channel, &self.channel, &message, &self.message].concat()
+    }
+
+    /// The last two arguments of a script that sequences. The history's place is left empty.
+    pub(crate) fn add_to(&self, call: &mut Cmd) {
+        call.arg(self.how()).arg(&[0_u8; 8]);
     }
 
     /// From what a script says that stands before the message. `None` where there was no memory to take a sequence.
@@ -68,10 +74,10 @@ pub(super) fn fresh() -> [u8; 8] {
 impl RedisTier {
     /// Takes a sequence and publishes the message, after what it tells of has been done.
     pub(crate) async fn tell(&self, verb: &'static str, deadline: Instant, telling: &Telling) -> Result<Option<Receipt>> {
-        let mut call = SCRIPTS.sequence.call(1);
-        telling.add_to(call.arg(telling.meta()));
-        match self.try_run(verb, deadline, telling.meta(), &SCRIPTS.sequence, &call).await? {
-            Ok((_, stamp)) => telling.receipt(&stamp),
+        let asked = [&telling.how()[..], &no_keys()].concat();
+        let each = Each { verb: Verb::InvalidateTold, first: Some(telling.meta()), keys: &[], arguments: &[&asked] };
+        match self.try_plain(verb, deadline, telling.meta(), each.script(), Request::Each(each)).await? {
+            Ok(stamp) => telling.receipt(&stamp),
             Err(Unable::Memory) => self.tell_without_memory(verb, deadline, telling).await.map(|()| None),
             Err(moving) => Err(moving.error()),
         }
@@ -80,14 +86,10 @@ impl RedisTier {
     /// What is left of telling where Redis is out of memory and takes no script at all. Whoever counts on the incarnation must not go on to: without it,
     /// the next script begins another. The message counts for nothing and removes what it names.
     pub(crate) async fn tell_without_memory(&self, verb: &'static str, deadline: Instant, telling: &Telling) -> Result<()> {
-        let mut forget = redis::cmd("HDEL");
-        forget.arg(telling.meta()).arg("i");
+        let mut forget = redis::cmd("DEL");
+        forget.arg(telling.meta());
         let called = self.nodes().send(deadline, telling.meta(), Request::Run(&forget)).await;
-        let forgotten = called.and_then(|called| match called.reply {
-            // Foreign: no sequence is taken from it, nor has been.
-            Err(err) if is_wrong_type(&err) => Ok(()),
-            reply => read::<u64>(reply).map(drop),
-        });
+        let forgotten = called.and_then(|called| read::<u64>(called.reply));
         forgotten.inspect_err(|err| failed(verb, err))?;
         let message = [&[0; STAMP_LEN][..], &telling.message].concat();
         // As good as lost if it fails: the incarnation tells of it.

@@ -3,6 +3,7 @@
 use super::redirect::Redirect;
 use super::slots::{Endpoint, SlotMap, slot_of};
 use crate::config::{Address, Config};
+use crate::error::is_no_script;
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
 use crate::replicas::{Replica, pick};
@@ -191,7 +192,7 @@ impl Cluster {
                 Some(Redirect::Moved { slot, to }) => self.shared.moved(slot, &to),
                 Some(Redirect::Ask { to }) => asking = Some(to),
                 // It can be done in two steps, and a slot is on the move for longer than anybody waits.
-                Some(Redirect::TryAgain) if matches!(request, Request::Sequenced(_)) => return Ok(called),
+                Some(Redirect::TryAgain) if request.needs_history() => return Ok(called),
                 Some(Redirect::TryAgain) => {
                     let wait = sleep(TRY_AGAIN);
                     timeout_at(deadline.into(), wait).await.map_err(|_| moving())?;
@@ -363,7 +364,12 @@ async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> 
 
 /// Sends a command to a node that takes a slot over, and has not all of it yet.
 async fn ask(node: &Node, deadline: Instant, request: Request<'_>) -> Result<Called<RedisResult<Value>>> {
-    node.send_behind(deadline, redis::cmd("ASKING"), request).await
+    let asking = || redis::cmd("ASKING");
+    let called = node.send_behind(deadline, asking(), request).await?;
+    // One that no dial loads, and that the slot's own node has: whoever repeats the call would ask that one, and be sent here again.
+    let Some(script) = request.script().filter(|_| called.reply.as_ref().is_err_and(is_no_script)) else { return Ok(called) };
+    node.send(deadline, Request::Run(&script.load())).await?;
+    node.send_behind(deadline, asking(), request).await
 }
 
 /// Asks for the map at first, when somebody doubts it, and now and then, until its task is aborted.

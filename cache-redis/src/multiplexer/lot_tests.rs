@@ -2,6 +2,7 @@
 
 use super::tests::{Bed, TIMEOUT, open, settle, text};
 use super::*;
+use crate::backplane::Server;
 use crate::script::Verb;
 use futures_util::FutureExt;
 use tokio::time::Instant as Moment;
@@ -10,7 +11,7 @@ impl Bed {
     /// Asks a script for a key, with an argument of this length.
     fn run(&self, verb: Verb, key: &str, length: usize) -> JoinHandle<Result<RedisResult<Value>>> {
         let argument = vec![b'a'; length];
-        let each = Each { verb, key: key.as_bytes(), arguments: &[&argument] };
+        let each = Each { verb, first: None, keys: &[key.as_bytes()], arguments: &[&argument] };
         let underway = self.multiplexer.send((Moment::now() + TIMEOUT).into_std(), Request::Each(each));
         tokio::spawn(async move { underway?.reply().await.map(|(reply, _)| reply.value) })
     }
@@ -21,8 +22,9 @@ impl Bed {
 
     /// What has been written, with names for the digests.
     async fn scripts(&mut self) -> String {
-        let named = |verb| Each { verb, key: b"", arguments: &[] }.script().digest().to_owned();
-        self.written().await.replace(&named(Verb::Acquire), "ACQUIRE").replace(&named(Verb::Fill), "FILL")
+        let digest_of = |verb| Each { verb, first: None, keys: &[], arguments: &[] }.script().digest().to_owned();
+        let names = [(Verb::Acquire, "ACQUIRE"), (Verb::Fill, "FILL"), (Verb::InvalidateTold, "TELL")];
+        names.iter().fold(self.written().await, |written, (verb, name)| written.replace(&digest_of(*verb), name))
     }
 }
 
@@ -129,13 +131,62 @@ async fn where_nothing_is_gathered_each_script_is_a_call() {
     }
 }
 
+const SERVER: Server = Server { process: 1, history: u64::from_be_bytes(*b"history!"), is_master: true };
+
+impl Bed {
+    /// Invalidates a partition's keys.
+    fn tell(&self, meta: &str, keys: &[&str]) -> JoinHandle<Result<RedisResult<Value>>> {
+        let keys: Vec<_> = keys.iter().map(|key| key.as_bytes()).collect();
+        let each = Each { verb: Verb::InvalidateTold, first: Some(meta.as_bytes()), keys: &keys, arguments: &[b"a"] };
+        let underway = self.multiplexer.send((Moment::now() + TIMEOUT).into_std(), Request::Each(each));
+        tokio::spawn(async move { underway?.reply().await.map(|(reply, _)| reply.value) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn invalidations_of_one_time_are_one_call_their_meta_keys_first_and_the_history_of_that_moment_last() {
+    let mut bed = open(1 << 20, true);
+    let unknown = bed.tell("m", &["k"]).await.unwrap().unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Credentials, "nobody knows which server it is");
+    bed.multiplexer.vitals().know(&SERVER);
+    let (one, two, none) = (bed.tell("m1", &["a"]), bed.tell("m2", &["b", "c"]), bed.tell("m3", &[]));
+    let wanted = "*13 $7 EVALSHA $40 TELL $1 6 $2 m1 $2 m2 $2 m3 $1 a $1 b $1 c $1 a $1 a $1 a $8 history! ";
+    assert_eq!(bed.scripts().await, wanted);
+    bed.answer("*3\r\n$1\r\n1\r\n$1\r\n2\r\n$1\r\n3\r\n").await;
+    for (call, answer) in [one, two, none].into_iter().zip(["1", "2", "3"]) {
+        assert_eq!(answered(call).await, text(answer));
+    }
+    bed.multiplexer.vitals().know(&Server { history: u64::from_be_bytes(*b"another!"), ..SERVER });
+    let _later = bed.tell("m", &["k"]);
+    assert_eq!(bed.scripts().await, "*7 $7 EVALSHA $40 TELL $1 2 $1 m $1 k $1 a $8 another! ");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_is_full_with_so_many_keys_too() {
+    let mut bed = open(1 << 20, true);
+    bed.multiplexer.vitals().know(&SERVER);
+    let keys: Vec<_> = (100..131).map(|key| key.to_string()).collect();
+    let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+    let _calls = [bed.tell("1", &keys), bed.tell("2", &keys), bed.tell("3", &keys)];
+    let written = bed.scripts().await;
+    let counts: Vec<_> = written.split("TELL ").skip(1).map(|call| call.split(' ').nth(1).unwrap()).collect();
+    assert_eq!(counts, ["64", "32"]);
+}
+
 #[test]
 fn a_script_is_packed_as_the_driver_packs_it() {
     for arguments in [&[&b"\r\n\0"[..], b""][..], &[&[7; 300]], &[]] {
-        let each = Each { verb: Verb::Fill, key: b"k", arguments };
-        let (mut packed, mut wanted) = (Vec::new(), Vec::new());
-        Request::Each(each).pack(&Vitals::default(), &mut packed);
-        Request::Run(&each.cmd()).pack(&Vitals::default(), &mut wanted);
-        assert_eq!(packed, wanted);
+        for each in [
+            Each { verb: Verb::Fill, first: None, keys: &[b"k"], arguments },
+            Each { verb: Verb::InvalidateTold, first: Some(b"m"), keys: &[b"k", b"l"], arguments },
+            Each { verb: Verb::InvalidateTold, first: Some(b"m"), keys: &[], arguments },
+        ] {
+            let (mut packed, mut wanted) = (Vec::new(), Vec::new());
+            let vitals = Vitals::default();
+            vitals.know(&SERVER);
+            Request::Each(each).pack(&vitals, &mut packed);
+            Request::Run(&each.cmd(SERVER.history)).pack(&vitals, &mut wanted);
+            assert_eq!(packed, wanted);
+        }
     }
 }

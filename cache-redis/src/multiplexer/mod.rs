@@ -7,7 +7,7 @@
 //!   is and writes it at once. Nobody waits for a batch to fill: what one write takes is what came while the task was at work, as with Nagle's
 //!   algorithm (RFC 896), but by what this process does and not by the network's round trip.
 //! - GETs of one time are MGETs of up to 64 keys, whose replies are handed out one by one: a third of Redis' work.
-//! - Scripts of one time are calls for up to 16 keys likewise, where there is one for many keys: half of Redis' work.
+//! - Scripts of one time are one for up to 16 calls likewise, where there is one for many: half of Redis' work.
 //! - The task keeps the time for all: calls have the same timeout and come in order, so one timer for the oldest is enough.
 //! - A GET's only allocations are the channel for its reply and the value.
 //!
@@ -22,7 +22,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use crate::script::Each;
+use crate::script::{Each, SCRIPTS, Script};
 use crate::vitals::Vitals;
 use cache_core::{Error, ErrorKind};
 use lot::Lot;
@@ -46,11 +46,11 @@ const SLACK: Duration = Duration::from_millis(4);
 pub(crate) enum Request<'a> {
     /// GET of a key.
     Get(&'a [u8]),
-    /// A script for one key.
+    /// A script that may go together with others.
     Each(Each<'a>),
     /// Any command with one reply.
     Run(&'a Cmd),
-    /// The same, where the last eight bytes are the history of whatever server it is sent to.
+    /// The same, where the last argument, eight bytes, is the history of whatever server it is sent to.
     Sequenced(&'a Cmd),
 }
 
@@ -58,13 +58,34 @@ pub(crate) enum Request<'a> {
 const GET: &[u8] = b"*2\r\n$3\r\nGET\r\n";
 
 impl Request<'_> {
+    /// The script that it calls, if it is a call of one.
+    pub(crate) fn script(&self) -> Option<&'static Script> {
+        match self {
+            Self::Get(_) => None,
+            Self::Each(each) => Some(each.script()),
+            Self::Run(cmd) | Self::Sequenced(cmd) => match cmd.args_iter().nth(1) {
+                Some(redis::Arg::Simple(digest)) => SCRIPTS.named(digest),
+                _ => None,
+            },
+        }
+    }
+
+    /// Whether it can be sent only to a server whose history is known.
+    pub(crate) fn needs_history(&self) -> bool {
+        match self {
+            Self::Get(_) | Self::Run(_) => false,
+            Self::Each(each) => each.needs_history(),
+            Self::Sequenced(_) => true,
+        }
+    }
+
     fn pack(self, vitals: &Vitals, out: &mut Vec<u8>) {
         match self {
             Self::Get(key) => {
                 out.extend_from_slice(GET);
                 pack_key(key, out);
             }
-            Self::Each(each) => lot::pack_alone(&each, out),
+            Self::Each(each) => lot::pack_alone(&each, vitals.history().unwrap_or(0), out),
             Self::Run(cmd) => cmd.write_packed_command(out),
             Self::Sequenced(cmd) => {
                 cmd.write_packed_command(out);
@@ -83,7 +104,8 @@ impl Request<'_> {
                 cmd.arg(key);
                 Ok(cmd)
             }
-            Self::Each(each) => Ok(each.cmd()),
+            Self::Each(each) if each.needs_history() => Ok(each.cmd(history.ok_or_else(no_history)?)),
+            Self::Each(each) => Ok(each.cmd(0)),
             Self::Run(cmd) => Ok(cmd.clone()),
             Self::Sequenced(cmd) => {
                 let history = history.ok_or_else(no_history)?.to_be_bytes();
@@ -250,7 +272,7 @@ impl Multiplexer {
 
     /// Packs a request for the next write. Never waits. What is returned may be dropped: the command runs nonetheless.
     pub(crate) fn send(&self, deadline: Instant, request: Request<'_>) -> Result<Underway> {
-        if matches!(request, Request::Sequenced(_)) && self.vitals().history().is_none() {
+        if request.needs_history() && self.vitals().history().is_none() {
             return Err(no_history());
         }
         let (caller, ended) = oneshot::channel();
@@ -265,11 +287,11 @@ impl Multiplexer {
                 let State { packed, waiting: callers, lots, .. } = state;
                 let lot = &mut lots[each.kind()];
                 if lot.push(&each, waiting(caller)) {
-                    lot.close(packed, callers);
+                    lot.close(self.shared.history(), packed, callers);
                 }
             }),
             _ => self.push(Some(deadline), |state, waiting| {
-                state.close_lots();
+                state.close_lots(self.shared.history());
                 request.pack(&self.shared.vitals, &mut state.packed);
                 state.waiting.push(waiting(caller));
             }),
@@ -290,7 +312,7 @@ impl Multiplexer {
         let many = Caller::Many { left, replies: Vec::with_capacity(left), caller: Some(caller) };
         let bytes = commands.get_packed_pipeline();
         self.push(None, |state, waiting| {
-            state.close_lots();
+            state.close_lots(self.shared.history());
             state.packed.extend_from_slice(&bytes);
             state.waiting.push(waiting(many));
         })?;
@@ -318,6 +340,13 @@ impl Multiplexer {
     }
 }
 
+impl Shared {
+    /// The server's; 0 while it is not known, and nothing that needs it is sent.
+    fn history(&self) -> u64 {
+        self.vitals.history().unwrap_or(0)
+    }
+}
+
 impl State {
     /// Bytes that the task has not taken.
     fn len(&self) -> usize {
@@ -329,9 +358,9 @@ impl State {
         self.waiting.is_empty() && self.getters.is_empty() && self.lots.iter().all(Lot::is_empty)
     }
 
-    fn close_lots(&mut self) {
+    fn close_lots(&mut self, history: u64) {
         for lot in &mut self.lots {
-            lot.close(&mut self.packed, &mut self.waiting);
+            lot.close(history, &mut self.packed, &mut self.waiting);
         }
     }
 }

@@ -178,7 +178,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     /// Takes what callers have packed, also while the stream takes no more of what came before: their time is kept from here on.
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
-        state.close_lots();
+        state.close_lots(self.shared.history());
         state.unwritten = self.packed.len() - self.written + state.len();
         if state.is_empty() {
             return;

@@ -1,14 +1,12 @@
--- KEYS: the meta key. ARGV: an incarnation for the case that there is none c8, and the server's history c8. See tell.lua.
--- Answers done: the incarnation, the history, and behind them in decimal the sequence.
+-- KEYS: the meta key. ARGV: an incarnation for the case that there is none c8, and the server's history c8. See stamp.lua.
+-- Answers done, and what the meta key has.
 
-local key = KEYS[1]
-local incarnation, history = struct.unpack('>c8c8', ARGV[1])
-local known = redis.call('HMGET', key, 'h', 'i', 's')
-local sequence = known[3]
-if known[1] == history and known[2] and sequence then
-  incarnation = known[2]
-else
-  sequence = '0'
-  redis.call('HSET', key, 'h', history, 'i', incarnation, 's', '0')
+local known = redis.call('GET', KEYS[1])
+if known and #known ~= 24 then
+  return redis.error_reply('WRONGTYPE the meta key holds something foreign')
 end
-return seconds .. ' ' .. micros .. ' done ' .. incarnation .. history .. sequence
+if not known or string.sub(known, 17) ~= ARGV[2] then
+  known = ARGV[1] .. '\0\0\0\0\0\0\0\0' .. ARGV[2]
+  redis.call('SET', KEYS[1], known)
+end
+return seconds .. ' ' .. micros .. ' done ' .. known

@@ -2,7 +2,7 @@
 
 use crate::common::{AMPLE, HOUR, Raw, shared, tier, until};
 use crate::ears::{Ears, all, alone, keys_of_one_partition, notice, poll, tell};
-use cache_core::{ErrorKind, Invalidated, Invalidation, Meta, Partition, Put, PutOutcome, RemoteKey, RemoteTier, Token};
+use cache_core::{ErrorKind, Invalidated, Invalidation, Meta, Partition, Put, PutOutcome, RemoteKey, RemoteTier, Token, Unmark};
 use cache_redis::RedisTier;
 use std::collections::HashSet;
 use std::time::Duration;
@@ -84,25 +84,16 @@ async fn sequences_that_are_lost_or_damaged_are_begun_anew() {
     let meta = format!("{}{{{}}}:!m", namespace.prefix(), partition.tag());
     let key = keys_of_one_partition(&namespace, partition, 1);
     let mut seen = HashSet::from([tell(&tier, &notice(&namespace), &key).await[0].incarnation]);
-    let damages: [&[&str]; 6] = [
-        &["FLUSHALL"],
-        &["DEL", &meta],
-        &["HDEL", &meta, "i"],
-        &["HDEL", &meta, "s"],
-        &["HSET", &meta, "h", "history!"],
-        &["HDEL", &meta, "h"],
-    ];
-    for (round, damage) in damages.iter().enumerate() {
+    let damages: [&[&str]; 3] = [&["FLUSHALL"], &["DEL", &meta], &["SETRANGE", &meta, "16", "history!"]];
+    for damage in &damages {
         raw.run::<redis::Value>(damage).await;
         let polled = poll(&tier, namespace.prefix()).await[0];
         assert!(seen.insert(polled.incarnation), "{damage:?}");
         assert_eq!(polled.sequence, 0);
-        if damage[0] != "HDEL" || damage[2] != "s" {
-            raw.run::<redis::Value>(damage).await;
-            let told = tell(&tier, &notice(&namespace), &key).await[0];
-            assert!(seen.insert(told.incarnation), "{damage:?} {round}");
-            assert_eq!(told.sequence, 1);
-        }
+        raw.run::<redis::Value>(damage).await;
+        let told = tell(&tier, &notice(&namespace), &key).await[0];
+        assert!(seen.insert(told.incarnation), "{damage:?}");
+        assert_eq!(told.sequence, 1);
     }
 }
 
@@ -110,15 +101,35 @@ async fn sequences_that_are_lost_or_damaged_are_begun_anew() {
 async fn what_is_no_meta_key_is_an_error_for_its_partition_alone() {
     let redis = Redis::start();
     let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
-    let namespace = alone();
-    let partition = Partition::from_index(0);
-    raw.run::<()>(&["SET", &format!("{}{{{}}}:!m", namespace.prefix(), partition.tag()), "foreign"]).await;
-    let polled = tier.poll(namespace.prefix(), &all()).await.unwrap();
-    assert_eq!(polled.iter().filter(|meta| meta.is_err()).count(), 1);
-    assert!(polled[0].is_err());
-    let key = keys_of_one_partition(&namespace, partition, 1).remove(0);
-    let asked = Invalidation { key, version: None };
-    assert!(tier.invalidate(&[asked], HOUR, Some(&notice(&namespace))).await.is_err());
+    let plants: [&[&str]; 3] = [&["SET", "foreign"], &["SET", ""], &["HSET", "field", "foreign"]];
+    for plant in plants {
+        let namespace = alone();
+        let partition = Partition::from_index(0);
+        let meta = format!("{}{{{}}}:!m", namespace.prefix(), partition.tag());
+        raw.run::<redis::Value>(&[&plant[..1], &[&meta], &plant[1..]].concat()).await;
+        let planted: Vec<u8> = raw.run(&["DUMP", &meta]).await;
+        let polled = tier.poll(namespace.prefix(), &all()).await.unwrap();
+        assert_eq!(polled.iter().filter(|meta| meta.is_err()).count(), 1, "{plant:?}");
+        assert!(polled[0].is_err(), "{plant:?}");
+        let notice = notice(&namespace);
+        let key = keys_of_one_partition(&namespace, partition, 1).remove(0);
+        crate::common::store_version(&tier, &key, "x", 1).await;
+        let told = async |key: &RemoteKey| {
+            let asked = [Invalidation { key: key.clone(), version: None }];
+            tier.invalidate(&asked, HOUR, Some(&notice)).await
+        };
+        // Together with one of another partition, which is none the worse for it.
+        let fine = keys_of_one_partition(&namespace, Partition::from_index(1), 1).remove(0);
+        let (foreign, fine) = tokio::join!(told(&key), told(&fine));
+        assert!(foreign.is_err(), "{plant:?}");
+        assert_eq!(fine.unwrap().outcome, [Invalidated::Tombstoned], "{plant:?}");
+        let unmark = Unmark { token: Token::unique(), version: None, retain: HOUR };
+        assert!(tier.unmark(&key, &unmark, Some(&notice)).await.is_err(), "{plant:?}");
+        let put = Put { token: Token::unique(), version: 1, age: Duration::ZERO, body: crate::common::body(&key, "y", HOUR) };
+        crate::common::store_version(&tier, &key, "x", 1).await;
+        assert!(tier.put(&key, &put, HOUR, Some(&notice)).await.is_err(), "{plant:?}");
+        assert_eq!(raw.run::<Vec<u8>>(&["DUMP", &meta]).await, planted, "it is left alone");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod cluster;
 #[path = "../common/mod.rs"]
 mod common;
 mod ears;
+mod gathered;
 mod histories;
 mod outages;
 mod permissions;

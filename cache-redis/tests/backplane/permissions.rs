@@ -117,8 +117,8 @@ async fn the_permissions_that_are_documented_are_enough() {
     let redis = Redis::start();
     let namespace = alone();
     let (keys, channels) = (format!("~{}{{*}}:*", namespace.prefix()), format!("&{}{{*}}:!*", namespace.prefix()));
-    let rules = "+time +get +mget +scan +script|load +evalsha +getrange +setrange +set +pexpiretime +del +unlink +info +hmget +hset \
-        +hincrby +hdel +publish +subscribe +ping";
+    let rules = "+time +get +mget +scan +script|load +evalsha +getrange +setrange +set +pttl +pexpiretime +del +unlink +info +mset \
+        +publish +subscribe +ping";
     let rules: Vec<_> = [&keys[..], &channels].into_iter().chain(rules.split_whitespace()).collect();
     let tier = as_user(&redis, &rules).await;
     let (ears, _listening) = Ears::on(&tier, namespace.prefix()).await;

@@ -34,7 +34,7 @@ pub(crate) fn measure(args: &Args) -> Result<Vec<Row>, Error> {
         let before = polled();
         let busy = load(&mut account, span)?;
         let polls = (polled() - before) as f64 / span.as_secs_f64();
-        let micros = account.spent(&["info", "hmget"])?.micros as f64 / span.as_secs_f64();
+        let micros = account.spent(&["info", "mget"])?.micros as f64 / span.as_secs_f64();
         if nodes.iter().any(|node| node.stats().coherence.poll_errors > 0) {
             return Err("a poll failed".into());
         }

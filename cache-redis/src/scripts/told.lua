@@ -1,0 +1,2 @@
+-- For invalidations.lua: others are told.
+local is_told = true

@@ -1,0 +1,2 @@
+-- For invalidations.lua: nobody is told.
+local is_told = false
