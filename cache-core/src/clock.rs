@@ -1,5 +1,7 @@
 //! Time, injected: a coarse kernel clock in production, a clock moved by hand in tests.
 
+#[cfg(any(test, feature = "testing"))]
+use crate::testing::simulation::Process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,6 +57,8 @@ enum Source {
     #[default]
     Kernel,
     Manual(Arc<Hands>),
+    #[cfg(any(test, feature = "testing"))]
+    Simulated(Arc<Process>),
 }
 
 #[derive(Debug)]
@@ -76,6 +80,8 @@ impl Clock {
         match &self.0 {
             Source::Kernel => Moment(kernel_nanos()),
             Source::Manual(hands) => Moment(hands.nanos.load(Ordering::Acquire)),
+            #[cfg(any(test, feature = "testing"))]
+            Source::Simulated(process) => Moment(ORIGIN + process.nanos()),
         }
     }
 
@@ -84,6 +90,8 @@ impl Clock {
         match (&self.0, &other.0) {
             (Source::Kernel, Source::Kernel) => true,
             (Source::Manual(one), Source::Manual(other)) => Arc::ptr_eq(one, other),
+            #[cfg(any(test, feature = "testing"))]
+            (Source::Simulated(one), Source::Simulated(other)) => Arc::ptr_eq(one, other),
             _ => false,
         }
     }
@@ -96,6 +104,8 @@ impl Clock {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
             }
             Source::Manual(hands) => hands.wall() / 1_000_000,
+            #[cfg(any(test, feature = "testing"))]
+            Source::Simulated(process) => MANUAL_EPOCH_MS + process.nanos() / 1_000_000,
         }
     }
 
@@ -105,6 +115,35 @@ impl Clock {
         match &self.0 {
             Source::Kernel => wall_nanos(),
             Source::Manual(hands) => hands.wall(),
+            #[cfg(any(test, feature = "testing"))]
+            Source::Simulated(process) => MANUAL_EPOCH_MS * 1_000_000 + process.nanos(),
+        }
+    }
+
+    /// The clock of a simulated process.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn of_process(process: Arc<Process>) -> Self {
+        Self(Source::Simulated(process))
+    }
+
+    /// The same future. In a simulation it stands still while its process does, as a task of a stopped process does.
+    #[cfg(not(any(test, feature = "testing")))]
+    pub(crate) fn held<F: Future>(&self, future: F) -> F {
+        future
+    }
+
+    /// The same future. In a simulation it stands still while its process does, as a task of a stopped process does.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn held<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        let process = match &self.0 {
+            Source::Simulated(process) => Some(process.clone()),
+            _ => None,
+        };
+        async move {
+            match process {
+                Some(process) => process.hold(future).await,
+                None => future.await,
+            }
         }
     }
 }

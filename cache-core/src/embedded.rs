@@ -110,6 +110,16 @@ impl EmbeddedTier {
         self.with(|store| store.set(&Bytes::copy_from_slice(key.as_bytes()), None));
     }
 
+    /// Removes all records, as a server that is short of memory may; sequences go on.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn evict_all(&self) {
+        let mut store = self.store.lock();
+        let keys: Vec<Bytes> = store.entries.keys().cloned().collect();
+        for key in &keys {
+            store.set(key, None);
+        }
+    }
+
     /// Begins the sequences of all partitions anew, as a server does that was restored or has evicted them. For tests.
     #[cfg(any(test, feature = "testing"))]
     pub fn forget_sequences(&self) {

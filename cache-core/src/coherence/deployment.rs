@@ -3,6 +3,7 @@
 use super::frame::Frame;
 use super::ledger::{Ledger, Mark, Meta, Verdict};
 use super::replay::Replay;
+use super::rounds::Ended;
 use crate::clock::{Clock, Moment};
 use crate::key::{Named, Namespace};
 use crate::mutant::{Mutant, is};
@@ -14,7 +15,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tracing::info;
 
 /// A coarse clock may be so far behind.
@@ -72,6 +73,13 @@ impl Deployments {
     /// None so far.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How often the caches here have suspected something.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn suspicions(&self) -> u64 {
+        let known = self.0.lock();
+        known.iter().filter_map(|(_, of)| of.upgrade()).map(|of| of.counts.suspicions.load(Ordering::Relaxed)).sum()
     }
 
     /// The deployment of a prefix, as caches with this clock know it.
@@ -141,7 +149,7 @@ pub(crate) struct Deployment {
     /// When the last round was sent, in nanoseconds.
     pub(super) last_sent: AtomicU64,
     /// How many rounds have ended.
-    pub(super) ended: watch::Sender<u64>,
+    pub(super) ended: Ended,
     /// Whether the task of the rounds runs.
     is_running: Arc<AtomicBool>,
     task: Mutex<Option<Listening>>,
@@ -224,7 +232,7 @@ impl Deployment {
             counts: Counts::default(),
             poked: Arc::default(),
             last_sent: AtomicU64::new(0),
-            ended: watch::Sender::new(0),
+            ended: Ended::default(),
             is_running: Arc::default(),
             task: Mutex::new(None),
         }
@@ -296,7 +304,7 @@ impl Deployment {
         if let Some(listening) = self.tier.listen(&self.prefix, Arc::downgrade(&ear)) {
             self.is_running.store(true, Ordering::Release);
             let running = Running(self.is_running.clone());
-            runtime.spawn(super::rounds::go_round(Arc::downgrade(self), running));
+            runtime.spawn(self.clock.held(super::rounds::go_round(Arc::downgrade(self), running)));
             *task = Some(listening);
             drop(task);
             // A store in this process listens at once. It is polled before there is anything in L1 that a first poll would have to suspect.
@@ -391,13 +399,18 @@ impl Deployment {
         mark.incarnation == receipt.incarnation && receipt.sequence <= mark.sequence
     }
 
-    /// What this node has told itself, and applied to its own L1.
+    /// What this node has told itself, and applied to its own L1; without keys, a clear.
     pub(crate) fn told(&self, namespace: &Namespace, keys: &[Invalidation], receipts: &[Receipt]) {
+        if keys.is_empty() && !receipts.is_empty() {
+            self.replay.lock().note_clear(namespace, self.now());
+        }
         self.replay.lock().note(namespace, keys, self.now());
         for receipt in receipts {
             let mut state = self.known(receipt.partition).state.lock();
             let verdict = state.ledger.applied(receipt.incarnation, receipt.sequence);
-            self.settle(receipt.partition, verdict);
+            if self.settle(receipt.partition, verdict) {
+                self.publish();
+            }
         }
     }
 
@@ -415,6 +428,10 @@ impl Deployment {
         self.replay.lock().of(partition, self.now())
     }
 
+    pub(super) fn clears_again(&self) -> Vec<Namespace> {
+        self.replay.lock().clears(self.now())
+    }
+
     pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
         self.members.read().iter().filter_map(Weak::upgrade).collect()
     }
@@ -424,7 +441,7 @@ impl Deployment {
         Before { mark: state.ledger.mark(), subscription: state.is_listening.then_some(state.subscription) }
     }
 
-    /// A poll was answered that was sent at `sent`, when the partition was as `before`; `None` if it failed.
+    /// A poll was answered that was sent at `sent`, when the partition was as `before`; `None` if it failed. Hits see it once it is published.
     pub(super) fn answered(&self, partition: Partition, meta: Option<Meta>, sent: Moment, before: Before) {
         let known = self.known(partition);
         known.is_away.store(meta.is_none(), Ordering::Release);
@@ -443,14 +460,14 @@ impl Deployment {
         }
         let sent = if is(Mutant::LeaseFromReply) { self.now() } else { sent };
         let verdict = state.ledger.answered(meta, sent, before.mark, self.now(), self.bound());
-        self.settle(partition, verdict);
+        let _ = self.settle(partition, verdict);
     }
 
-    /// Called with the partition's state locked, so that none overtakes another.
-    fn settle(&self, partition: Partition, verdict: Verdict) {
+    /// Called with the partition's state locked, so that none overtakes another. `true` if there is something to publish.
+    fn settle(&self, partition: Partition, verdict: Verdict) -> bool {
         let known = self.known(partition);
         let sent = match verdict {
-            Verdict::Nothing => return,
+            Verdict::Nothing => return false,
             Verdict::Verified(sent) => sent,
             Verdict::Suspect(sent) => {
                 self.suspect(partition);
@@ -460,7 +477,7 @@ impl Deployment {
         // Ordering: release pairs with the acquire of whoever reads it before L1: the suspicion is seen, and so is what messages have removed.
         known.verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
         known.was_verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
-        self.publish();
+        true
     }
 
     fn suspect(&self, partition: Partition) {
@@ -469,7 +486,7 @@ impl Deployment {
     }
 
     /// Puts together what hits compare.
-    fn publish(&self) {
+    pub(super) fn publish(&self) {
         // One at a time, or one that looked before a subscription ended could have the last word.
         let _one = self.publishing.lock();
         let all = self.partitions.iter().map(|known| known.verified.load(Ordering::Acquire)).min().unwrap_or(0);
@@ -557,7 +574,9 @@ impl Ear for Deployment {
         }
         let mut state = self.known(partition).state.lock();
         let verdict = state.ledger.applied(frame.incarnation, frame.sequence);
-        self.settle(partition, verdict);
+        if self.settle(partition, verdict) {
+            self.publish();
+        }
     }
 
     fn changed(&self, key: &[u8]) {

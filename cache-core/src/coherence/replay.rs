@@ -15,6 +15,8 @@ const MOST: usize = 100_000;
 #[derive(Debug, Default)]
 pub(super) struct Replay {
     ring: VecDeque<(Moment, Namespace, Invalidation)>,
+    /// The last clear of each namespace.
+    clears: Vec<(Moment, Namespace)>,
     /// When the last entry had to go before its time.
     overflowed: Option<Moment>,
 }
@@ -40,6 +42,18 @@ impl Replay {
             }
             self.ring.push_back((now, namespace.clone(), key.clone()));
         }
+    }
+
+    /// A clear, of which a failover may have lost any part.
+    pub(super) fn note_clear(&mut self, namespace: &Namespace, now: Moment) {
+        self.clears.retain(|(told, of)| of != namespace && now.since(*told) < KEPT_FOR);
+        self.clears.push((now, namespace.clone()));
+    }
+
+    /// The namespaces that were cleared of late.
+    pub(super) fn clears(&self, now: Moment) -> Vec<Namespace> {
+        let late = self.clears.iter().filter(|(told, _)| now.since(*told) < KEPT_FOR);
+        late.map(|(_, namespace)| namespace.clone()).collect()
     }
 
     /// What was told of a partition, by namespace.
@@ -79,6 +93,17 @@ mod tests {
         assert_eq!(replay.of(partition(1), at(29)), Again::Keys(vec![(namespace.clone(), vec![key(1)])]));
         assert_eq!(replay.of(partition(1), at(30)), Again::Keys(vec![]));
         assert_eq!(replay.of(partition(2), at(30)), Again::Keys(vec![(namespace.clone(), vec![key(2)])]));
+    }
+
+    #[test]
+    fn a_clear_of_the_last_30_s_is_remembered() {
+        let (one, other) = (Namespace::new("", "n").unwrap(), Namespace::new("", "m").unwrap());
+        let mut replay = Replay::default();
+        replay.note_clear(&one, at(0));
+        replay.note_clear(&one, at(10));
+        replay.note_clear(&other, at(20));
+        assert_eq!(replay.clears(at(39)), [one, other.clone()]);
+        assert_eq!(replay.clears(at(40)), [other]);
     }
 
     #[test]

@@ -5,9 +5,10 @@ use super::replay::Again;
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::remote::Invalidation;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -21,6 +22,39 @@ const SPACING: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a tombstone stays that is told again.
 const RETAIN: Duration = Duration::from_secs(60);
+
+/// How many rounds have ended. Not a `watch`: that wakes who waits in an order drawn at random, and a simulation has to repeat itself.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    count: AtomicU64,
+    another: Notify,
+}
+
+impl Ended {
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Acquire)
+    }
+
+    fn another(&self) {
+        // Ordering: release pairs with the acquire in `count`: who sees the round sees what it has found.
+        self.count.fetch_add(1, Ordering::AcqRel);
+        self.another.notify_waiters();
+    }
+
+    /// Waits until so many have ended.
+    async fn reaches(&self, wanted: u64) {
+        loop {
+            let another = self.another.notified();
+            let mut another = std::pin::pin!(another);
+            // Registered before the check, so that none is missed in between.
+            another.as_mut().enable();
+            if self.count() >= wanted {
+                return;
+            }
+            another.await;
+        }
+    }
+}
 
 /// Polls until the deployment is dropped, or its last cache is closed.
 pub(super) async fn go_round(deployment: Weak<Deployment>, running: Running) {
@@ -60,10 +94,12 @@ impl Deployment {
             well &= meta.is_some();
             self.answered(*partition, meta, sent, before);
         }
+        // Once a round, and not for each of 256 answers.
+        self.publish();
         if !well {
             self.counts.poll_errors.fetch_add(1, Ordering::Relaxed);
         }
-        self.ended.send_modify(|ended| *ended += 1);
+        self.ended.another();
         self.tell_again().await;
         well
     }
@@ -74,20 +110,20 @@ impl Deployment {
         if self.now().since(self.last_sent()) < RETRY || !self.is_listening(partition) {
             return;
         }
-        let mut ended = self.ended.subscribe();
-        let wanted = *ended.borrow_and_update() + 1;
+        let wanted = self.ended.count() + 1;
         self.poked.notify_one();
-        let _ = timeout(PATIENCE, ended.wait_for(|ended| *ended >= wanted)).await;
+        let _ = timeout(PATIENCE, self.ended.reaches(wanted)).await;
     }
 
     /// Waits until all partitions are verified, for `limit` at most.
     pub(crate) async fn verified(&self, bound: Duration, limit: Duration) -> bool {
-        let mut ended = self.ended.subscribe();
         let verified = async {
-            while self.unverified(bound) > 0 {
-                if ended.changed().await.is_err() {
+            loop {
+                let ended = self.ended.count();
+                if self.unverified(bound) == 0 {
                     break;
                 }
+                self.ended.reaches(ended + 1).await;
             }
         };
         timeout(limit, verified).await.is_ok()
@@ -99,14 +135,27 @@ impl Deployment {
         if is(Mutant::NoReplay) {
             return;
         }
+        // Once for all partitions: a clear reaches every master.
+        let cleared = owed.is_empty() || self.clear_again().await;
         for partition in owed {
-            if !self.tell_partition_again(partition).await {
+            if !(cleared && self.tell_partition_again(partition).await) {
                 let mut owed = self.owed.lock();
                 if !owed.contains(&partition) {
                     owed.push(partition);
                 }
             }
         }
+    }
+
+    async fn clear_again(&self) -> bool {
+        for namespace in self.clears_again() {
+            let notice = super::Notice { node: self.signature(), namespace: namespace.clone() };
+            if let Err(err) = self.tier.clear(&namespace, RETAIN, Some(&notice)).await {
+                debug!(kind = ?err.kind(), "a clear from before a failover could not be repeated yet");
+                return false;
+            }
+        }
+        true
     }
 
     async fn tell_partition_again(&self, partition: Partition) -> bool {

@@ -4,6 +4,7 @@ use super::origin::{Loader, guarded};
 use super::second::{Read, Second};
 use super::{Inner, Recalled, from_l1};
 use crate::answer::{Answer, Freshness, Tier, Why};
+use crate::coherence::Standing;
 use crate::counters::Event;
 use crate::error::{Error, Result};
 use crate::flights::{Flight, Flights, Lead, Outcome};
@@ -86,13 +87,18 @@ struct LastResort<V> {
     stamp: Stamp,
     /// To keep it on in L1; `None` where it came from there.
     terms: Option<Terms>,
+    /// Where it came from L1: it was verified when the flight began, and may not be any more when it lands.
+    recalled: Option<Partition>,
 }
 
 impl<V> Job<V> {
     /// A load, and what L1 has of the key.
     pub(super) fn new(loader: Loader<V>, claim: Claim, recalled: Recalled<V>) -> Self {
         let (last_resort, doubtful) = match recalled {
-            Recalled::Known(local) => (Some(LastResort { value: local.value, stamp: local.stamp, terms: None }), None),
+            Recalled::Known(local) => {
+                let Local { value, stamp, partition, .. } = local;
+                (Some(LastResort { value, stamp, terms: None, recalled: Some(partition) }), None)
+            }
             Recalled::Doubtful(local) => (None, Some(local)),
             Recalled::None => (None, None),
         };
@@ -158,7 +164,7 @@ where
                 inner.l2_failed("release", &err);
             }
         };
-        self.tasks.spawn(flight.instrument(span)).map(drop)
+        self.tasks.spawn(self.clock.held(flight.instrument(span))).map(drop)
     }
 
     async fn fly(
@@ -265,7 +271,8 @@ where
                         let freshness = if fresh { Freshness::Fresh } else { Freshness::Stale { why: Why::Refreshing } };
                         return Before::Answer(Answer { value: found.value, tier: Tier::L2, created: found.created, freshness });
                     }
-                    job.last_resort = Some(LastResort { value: found.value, stamp: terms.stamp, terms: Some(terms) });
+                    job.last_resort =
+                        Some(LastResort { value: found.value, stamp: terms.stamp, terms: Some(terms), recalled: None });
                     (!leased.is_zero()).then_some(leased)
                 }
                 Ok(Read::FromReplica(Some(found))) if job.claim == Claim::Vacant && !job.without_replicas => {
@@ -306,6 +313,7 @@ where
             if let (Claim::Stale, Some(resort)) = (job.claim, &job.last_resort)
                 && self.clock.now() < resort.stamp.hard
                 && flight.ticket.is_live()
+                && self.resorts_to(resort) == Standing::Verified
             {
                 // Nobody needs to ask again before that load may be done.
                 self.backoffs.hold(flight.ticket.hash(), self.clock.now(), busy.min(LONGEST_PAUSE));
@@ -374,18 +382,36 @@ where
     /// The last resort of a failed load, or its error.
     fn fall_back(&self, flight: &Flight<K, V>, last_resort: Option<LastResort<V>>, err: Error) -> Outcome<V> {
         match last_resort {
-            Some(LastResort { value, stamp, terms }) if self.clock.now() < stamp.last && flight.ticket.is_live() => {
+            Some(resort)
+                if self.clock.now() < resort.stamp.last
+                    && flight.ticket.is_live()
+                    && self.resorts_to(&resort) != Standing::Unknown =>
+            {
+                let standing = self.resorts_to(&resort);
+                let LastResort { value, stamp, terms, .. } = resort;
                 self.counters.count(Event::StaleIfError);
                 tracing::debug!(kind = ?err.kind(), "the load failed; a stale value is served");
                 // The next read finds it here, beside the backoff.
                 if let Some(terms) = terms {
                     self.keep(flight, &value, &terms);
                 }
-                let freshness = Freshness::Stale { why: Why::OriginFailed };
+                let freshness = if standing == Standing::Grace {
+                    self.counters.count(Event::Unverified);
+                    Freshness::Unverified
+                } else {
+                    Freshness::Stale { why: Why::OriginFailed }
+                };
                 Ok(Answer { value, tier: Tier::L1, created: stamp.created, freshness })
             }
             _ => Err(err),
         }
+    }
+
+    /// How a last resort stands. One from L1 is as old as the last poll that counted: whoever has joined the flight since it began may come later than a bound after.
+    fn resorts_to(&self, resort: &LastResort<V>) -> Standing {
+        let now = self.clock.now();
+        let standing = |partition| self.standing(partition, resort.stamp.created, now);
+        resort.recalled.map_or(Standing::Verified, standing)
     }
 
     pub(super) fn l2_failed(&self, verb: &'static str, err: &Error) {

@@ -143,7 +143,7 @@ where
             drop(owed);
             // A runtime that ends drops the task; the next failure starts another.
             let running = Running(Arc::downgrade(self));
-            runtime.spawn(settle(running));
+            runtime.spawn(self.clock.held(settle(running)));
         }
     }
 
@@ -153,7 +153,8 @@ where
         let Some(next) = self.recovery.next() else { return Ok(true) };
         match next {
             Next::Clear(clears) => {
-                l2.clear().await?;
+                let told = l2.clear().await?;
+                self.note_told(&[], &told.receipts);
                 let mut owed = self.recovery.0.lock();
                 owed.clears -= clears;
                 if owed.clears == 0 {

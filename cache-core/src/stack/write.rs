@@ -213,7 +213,7 @@ where
     /// Runs a write to its end, whether or not the caller stays.
     async fn apart<T: Send + 'static>(&self, write: impl Future<Output = Result<T>> + Send + 'static) -> Result<T> {
         self.open()?;
-        match self.tasks.spawn(on_behalf(write))?.await {
+        match self.tasks.spawn(self.clock.held(on_behalf(write)))?.await {
             Ok(outcome) => outcome,
             Err(err) if err.is_panic() => Err(Error::new(ErrorKind::Panicked, "a codec or a key of the cache panicked")),
             Err(_) => Err(Error::new(ErrorKind::Cancelled, "the runtime shut down during a write")),

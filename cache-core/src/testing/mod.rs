@@ -7,6 +7,7 @@ mod local_races;
 mod local_reentrancy;
 mod local_suite;
 mod remote_suite;
+pub mod simulation;
 
 pub use backplane_suite::backplane_suite;
 pub use chaos::{Chaos, ChaosTier, Messages};
