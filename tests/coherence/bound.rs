@@ -1,9 +1,11 @@
 //! What holds though messages are lost: the bound, and suspicion.
 
 use super::nodes::{BOUND, MOMENT, World, two_of_a_partition};
+use super::slow::Slow;
 use super::support::until;
-use cachestack::testing::{Chaos, Messages};
-use cachestack::{Freshness, Tier};
+use cachestack::testing::{Chaos, ChaosTier, Messages};
+use cachestack::{Freshness, MemoryTier, Tier, TieredCache, Ttl};
+use std::io;
 use std::time::Duration;
 
 #[tokio::test]
@@ -77,6 +79,44 @@ async fn f1_there_is_no_grace_for_what_is_from_before_a_suspension() {
     node.l2.set(Chaos::Down);
     world.commit(1, 7);
     assert_eq!(node.read(1).await, (7, Tier::Origin, Freshness::Fresh));
+}
+
+/// What a load falls back to was verified when the load began. Who has joined it since may come later than that allows.
+#[tokio::test]
+async fn the_last_resort_of_a_flight_is_not_given_to_who_comes_a_bound_after_it_was_overwritten() {
+    let world = World::new();
+    let (a, l2) = (world.node(), ChaosTier::new(world.store.as_another_node()));
+    let builder = TieredCache::<u64, u64>::builder("t").l1(MemoryTier::new(10)).l2(l2.clone()).clock(world.hands.clock());
+    let b = builder.ttl(Ttl::seconds(60).stale_if_error(Duration::from_secs(3_600))).build().unwrap();
+    b.get_or_load(&1, || async { Ok::<_, io::Error>(0) }).await.unwrap();
+    world.hands.advance(Duration::from_secs(61));
+    let polls = b.stats().coherence.polls;
+    until("a poll has ended", || b.stats().coherence.polls > polls).await;
+    l2.set_messages(Messages::Lost);
+    l2.set(Chaos::Down);
+    world.commit(1, 7);
+    a.cache.invalidate(&1).await.unwrap();
+    world.hands.advance(BOUND - MOMENT * 10);
+    let slow = Slow::new();
+    let (held, cache) = (slow.clone(), b.clone());
+    let leader = tokio::spawn(async move {
+        let load = || async move {
+            held.load(0).await?;
+            Err::<u64, _>(io::Error::other("the database is away"))
+        };
+        cache.get_or_load(&1, load).await
+    });
+    slow.has_begun().await;
+    world.hands.advance(BOUND - MOMENT);
+    let coalesced = b.stats().coalesced;
+    let cache = b.clone();
+    let follower = tokio::spawn(async move { cache.get_or_load(&1, || async { Ok::<_, io::Error>(7) }).await });
+    until("it waits for the load", || b.stats().coalesced > coalesced).await;
+    let unverified = b.stats().coherence.unverified_hits;
+    slow.let_go();
+    let (leader, follower) = (leader.await.unwrap(), follower.await.unwrap());
+    let marked = b.stats().coherence.unverified_hits > unverified;
+    assert!(marked || (leader.is_err() && follower.is_err()), "{leader:?}, {follower:?}");
 }
 
 #[tokio::test]

@@ -137,3 +137,21 @@ async fn c6_what_a_failover_has_lost_is_told_again() {
     assert_eq!(fresh.read(1).await.0, 7, "a node without L1 finds no older value in L2 either");
     assert_eq!(b.read(1).await.0, 7);
 }
+
+#[tokio::test]
+async fn c6_a_clear_that_a_failover_has_lost_is_repeated() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    a.polled().await;
+    b.polled().await;
+    b.read(1).await;
+    let replica = world.store.replicate();
+    world.commit(1, 7);
+    a.cache.clear().await.unwrap();
+    world.store.promote(replica);
+    let polls = a.cache.stats().coherence.polls;
+    until("it has seen the new master", || a.cache.stats().coherence.polls > polls + 1).await;
+    let fresh = world.node();
+    assert_eq!(fresh.read(1).await.0, 7, "a node without L1 finds no older value in L2 either");
+    assert_eq!(b.read(1).await.0, 7);
+}

@@ -12,7 +12,6 @@ mod rounds;
 
 pub(crate) use deployment::{Deployment, Lease, Member, Standing};
 pub use deployment::{Deployments, Ear, Listening};
-#[cfg(any(test, feature = "testing"))]
 pub(crate) use frame::Frame;
 pub use frame::Notice;
 pub(crate) use frame::stamped;
