@@ -96,7 +96,7 @@ async fn the_last_resort_of_a_flight_is_not_given_to_who_comes_a_bound_after_it_
     l2.set(Chaos::Down);
     world.commit(1, 7);
     a.cache.invalidate(&1).await.unwrap();
-    world.hands.advance(BOUND - MOMENT * 10);
+    world.hands.advance(BOUND.saturating_sub(MOMENT * 10));
     let slow = Slow::new();
     let (held, cache) = (slow.clone(), b.clone());
     let leader = tokio::spawn(async move {
@@ -107,7 +107,7 @@ async fn the_last_resort_of_a_flight_is_not_given_to_who_comes_a_bound_after_it_
         cache.get_or_load(&1, load).await
     });
     slow.has_begun().await;
-    world.hands.advance(BOUND - MOMENT);
+    world.hands.advance(BOUND.saturating_sub(MOMENT));
     let coalesced = b.stats().coalesced;
     let cache = b.clone();
     let follower = tokio::spawn(async move { cache.get_or_load(&1, || async { Ok::<_, io::Error>(7) }).await });

@@ -314,15 +314,22 @@ impl Deployment {
         }
     }
 
-    /// Whether all partitions are verified: what a hit asks before it looks into L1.
+    /// The time for a hit. By wall time, so that it goes on while the machine is suspended, and from where the clock stood when the last round was sent: one look at a
+    /// clock does for both. A wall clock that is set forward so ends leases, and one that is set back is noticed by the next round.
+    #[inline]
+    pub(crate) fn moment(&self) -> Moment {
+        if is(Mutant::SleepUnseen) {
+            return self.clock.now();
+        }
+        // Ordering: acquire pairs with the release in `notice_sleep`: who counts with a sleep that was noticed sees that nothing is verified.
+        Moment::from_nanos(self.clock.wall().wrapping_sub(self.ahead.load(Ordering::Acquire)))
+    }
+
+    /// Whether all partitions are verified at a [moment](Self::moment): what a hit asks before it looks into L1.
     ///
     /// Before, because an entry is suspected before its partition is verified again: who sees the latter sees the former.
     #[inline]
     pub(crate) fn is_verified(&self, now: Moment, lease: Lease) -> bool {
-        // Ordering: acquire pairs with the release in `notice_sleep`. This first: who sees that a sleep was noticed sees that nothing is verified.
-        if self.gained(ahead(&self.clock, now)) {
-            return false;
-        }
         // Ordering: acquire pairs with the release in `publish`.
         let now = if is(Mutant::StoppedClock) { self.last_sent() } else { now };
         // Nothing is as early as a lease from moment 0.
@@ -330,7 +337,6 @@ impl Deployment {
     }
 
     /// Whether wall time has come further ahead of the clock than it should have since the last round.
-    #[inline]
     fn gained(&self, ahead: u64) -> bool {
         const SLACK_NANOS: i64 = SLACK.as_nanos() as i64;
         ahead.wrapping_sub(self.ahead.load(Ordering::Acquire)).cast_signed() > SLACK_NANOS && !is(Mutant::SleepUnseen)
@@ -358,7 +364,7 @@ impl Deployment {
             self.last_sent.store(0, Ordering::Release);
             self.poked.notify_one();
         }
-        // Ordering: release pairs with the acquire in `is_verified`.
+        // Ordering: release pairs with the acquire in `moment`.
         self.ahead.store(ahead, Ordering::Release);
     }
 

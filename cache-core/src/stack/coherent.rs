@@ -97,6 +97,12 @@ where
     V: Clone + Send + Sync + 'static,
     L: LocalTier<K, V>,
 {
+    /// The time for a look into L1.
+    #[inline]
+    pub(super) fn moment(&self) -> Moment {
+        self.coherent.as_ref().map_or_else(|| self.clock.now(), |coherent| coherent.deployment.moment())
+    }
+
     /// Whether all that L1 holds and nobody suspects may be served. To be asked before L1 is: see [`Deployment::is_verified`].
     #[inline]
     pub(super) fn is_verified(&self, now: Moment) -> bool {

@@ -192,7 +192,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let hash = self.hash(key);
-        let now = self.clock.now();
+        let now = self.moment();
         if self.is_verified(now) { self.look_at(hash, key, now, fresh) } else { self.look_closely(hash, key, now, fresh) }
     }
 
@@ -257,7 +257,7 @@ where
         K: Borrow<Q>,
         Q: Hash + Eq + ?Sized,
     {
-        if !self.is_verified(now) {
+        if !self.is_verified(self.moment()) {
             self.notice_sleep();
             let Some((partition, created)) = self.l1.with(hash, key, now, |local| (local.partition, local.stamp.created)) else {
                 return Recalled::None;

@@ -107,7 +107,7 @@ where
         Q: Hash + Eq + ?Sized,
     {
         let inner = &self.inner;
-        let (hash, now) = (inner.hash(key), inner.clock.now());
+        let (hash, now) = (inner.hash(key), inner.moment());
         if !inner.is_verified(now) {
             let local = inner.recall_known(hash, key, now).filter(|local| now < local.stamp.soft)?;
             inner.counters.count(Event::L1Hit);

@@ -57,8 +57,9 @@ fn sample(case: &Case, runtime: &Runtime, node: &Node, account: &mut Account) ->
         Ok::<_, Failure>(())
     })?;
     let spent = account.spent(&["evalsha"])?;
-    if spent.calls < case.calls.len() as u64 {
-        return Err("there were fewer scripts than calls".into());
+    // Those of one time go together.
+    if spent.calls == 0 {
+        return Err("there were no scripts".into());
     }
     Ok(spent.micros as f64 / case.calls.iter().map(Vec::len).sum::<usize>() as f64)
 }
@@ -84,8 +85,8 @@ fn cases() -> Vec<Case> {
         case("one key, 64 KiB, one task", LARGE, 1, singly(500), BAR_OF_ONE),
         case("one key, 100 B, 16 tasks", SMALL, 16, singly(1_000), BAR_OF_ONE),
         case("one key, 64 KiB, 16 tasks", LARGE, 16, singly(500), BAR_OF_ONE),
-        case("100 keys of one partition, one script", SMALL, 1, of_one_partition(), BAR_OF_MANY),
-        case("100 keys of any partitions, a script for each", SMALL, 1, any, BAR_OF_MANY),
+        case("100 keys of one partition", SMALL, 1, of_one_partition(), BAR_OF_MANY),
+        case("100 keys of any partitions", SMALL, 1, any, BAR_OF_MANY),
     ]
 }
 
