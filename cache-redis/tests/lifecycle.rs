@@ -9,7 +9,7 @@ use test_servers::Redis;
 
 /// How many connections of tiers the server sees.
 async fn connections(raw: &Raw) -> usize {
-    raw.run::<String>(&["CLIENT", "LIST"]).await.lines().filter(|line| line.contains(" name=cachestack ")).count()
+    raw.run::<String>(&["CLIENT", "LIST"]).await.lines().filter(|line| line.contains(" name=cachestack-")).count()
 }
 
 fn tasks() -> usize {
