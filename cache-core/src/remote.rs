@@ -279,10 +279,9 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// Where the caches that share this tier find what this process knows of its deployments; `None` if this tier has no messages.
     fn deployments(&self) -> Option<&Deployments>;
 
-    /// What a [doctor](crate::TieredCache::doctor) should know of the store that no verb shows: versions, policies, members. Of the deployment with this prefix.
-    /// Ends within the tier's own timeout; what could not be looked at is a finding, too.
-    async fn examine(&self, prefix: &str) -> Vec<Finding> {
-        let _ = prefix;
+    /// What a [doctor](crate::TieredCache::doctor) should know of the store that no verb shows: versions, policies, members. Ends within
+    /// the tier's own timeout; what could not be looked at is a finding, too.
+    async fn examine(&self) -> Vec<Finding> {
         Vec::new()
     }
 
@@ -354,8 +353,8 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
         (**self).deployments()
     }
 
-    async fn examine(&self, prefix: &str) -> Vec<Finding> {
-        (**self).examine(prefix).await
+    async fn examine(&self) -> Vec<Finding> {
+        (**self).examine().await
     }
 
     async fn close(&self) {

@@ -128,7 +128,14 @@ impl RedisTierBuilder {
     /// write it was, a value that a node has loaded itself comes to stay in its L1 when it is read for the second time, from Redis. Values of keys that cannot be
     /// [read back](cache_core::Key::read), and of those longer than 200 bytes, have L1 ask again about a 256th of all keys: for such caches this is no good.
     ///
-    /// Needs Redis 6 and, with ACLs, `+client|tracking` and `+hello`.
+    /// Needs, with ACLs, `+client|tracking` and `+hello`; without them L1 is not relied on, and a warning says so.
+    ///
+    /// ```
+    /// use cache_redis::RedisTier;
+    ///
+    /// let tier = RedisTier::builder("redis://localhost:6379").tracking().lazy()?;
+    /// # Ok::<_, cache_core::Error>(())
+    /// ```
     pub fn tracking(self) -> Self {
         self.with(|config| config.tracks = true)
     }

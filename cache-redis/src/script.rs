@@ -15,60 +15,51 @@ pub(crate) struct Script {
     sequences: bool,
 }
 
-/// All of the tier's scripts.
-#[derive(Debug)]
-pub(crate) struct Scripts {
-    pub(crate) acquire: Script,
-    pub(crate) fill: Script,
-    pub(crate) release: Script,
-    pub(crate) invalidate: Script,
-    pub(crate) put: Script,
-    /// The same, with which others are told.
-    pub(crate) invalidate_told: Script,
-    pub(crate) put_told: Script,
-    pub(crate) begin: Script,
-    pub(crate) mark: Script,
-    pub(crate) unmark: Script,
-    pub(crate) unmark_told: Script,
-    pub(crate) increment: Script,
-    pub(crate) reset: Script,
-    pub(crate) remaining: Script,
-    pub(crate) touch: Script,
-    pub(crate) writable: Script,
-}
+/// The scripts by name, each with the files that it is made of. `sequencing` is said of those whose last argument is the server's history.
+macro_rules! scripts {
+    ($($(#[$doc:meta])* $name:ident: $($file:literal)+ $(, $sequencing:ident)?;)+) => {
+        /// All of the tier's scripts.
+        #[derive(Debug)]
+        pub(crate) struct Scripts {
+            $($(#[$doc])* pub(crate) $name: Script,)+
+        }
 
-macro_rules! script {
-    ($($file:literal)+) => {
-        Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+))
+        /// Their texts are joined and digested once a process.
+        pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
+            $($name: Script::new(concat!($(include_str!(concat!("scripts/", $file, ".lua")), "\n"),+))$(.$sequencing())?,)+
+        });
+
+        impl Scripts {
+            fn all(&self) -> impl Iterator<Item = &Script> {
+                [$(&self.$name),+].into_iter()
+            }
+        }
     };
 }
 
-/// Their texts are joined and digested once a process.
-pub(crate) static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts {
-    acquire: script!("time" "read" "lease" "kind" "head" "outlives" "acquire" "each"),
-    fill: script!("read" "fill" "each"),
-    release: script!("time" "read" "head" "release"),
-    invalidate: script!("untold" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations"),
-    put: script!("time" "read" "kind" "head" "reaches" "outlives" "put" "value"),
-    invalidate_told: script!(
-        "told" "stamp" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations"
-    )
-    .sequencing(),
-    put_told: script!("time" "read" "kind" "head" "reaches" "outlives" "stamp" "tell" "put_begin" "put" "value" "put_told")
-        .sequencing(),
-    begin: script!("time" "begin").sequencing(),
-    mark: script!("time" "read" "kind" "head" "outlives" "marks" "mark"),
-    unmark: script!("moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "letter"),
-    unmark_told: script!(
-        "moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "stamp" "tell" "letter_told"
-    )
-    .sequencing(),
-    increment: script!("time" "increment"),
-    reset: script!("time" "reset"),
-    remaining: script!("time" "read" "kind" "head" "lives" "remaining"),
-    touch: script!("time" "read" "kind" "head" "lives" "touch"),
-    writable: script!("writable"),
-});
+scripts! {
+    acquire: "time" "read" "lease" "kind" "head" "outlives" "acquire" "each";
+    fill: "read" "fill" "each";
+    release: "time" "read" "head" "release";
+    invalidate: "untold" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations";
+    put: "time" "read" "kind" "head" "reaches" "outlives" "put" "value";
+    /// The same, with which others are told.
+    invalidate_told:
+        "told" "stamp" "seldom" "moment" "read" "kind" "head" "reaches" "outlives" "invalidate" "seldom_end" "invalidations",
+        sequencing;
+    put_told:
+        "time" "read" "kind" "head" "reaches" "outlives" "stamp" "tell" "put_begin" "put" "value" "put_told", sequencing;
+    begin: "time" "begin", sequencing;
+    mark: "time" "read" "kind" "head" "outlives" "marks" "mark";
+    unmark: "moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "letter";
+    unmark_told:
+        "moment" "read" "kind" "head" "reaches" "outlives" "marks" "invalidate" "unmark" "stamp" "tell" "letter_told", sequencing;
+    increment: "time" "increment";
+    reset: "time" "reset";
+    remaining: "time" "read" "kind" "head" "lives" "remaining";
+    touch: "time" "read" "kind" "head" "lives" "touch";
+    writable: "writable";
+}
 
 /// A script's call, which may go together with others' to the same script: see each.lua and invalidations.lua.
 #[derive(Debug, Clone, Copy)]
@@ -208,46 +199,7 @@ impl Scripts {
 
     /// The one of this digest.
     pub(crate) fn named(&self, digest: &[u8]) -> Option<&Script> {
-        self.all().into_iter().find(|script| script.digest.as_bytes() == digest)
-    }
-
-    fn all(&self) -> [&Script; 16] {
-        let Self {
-            acquire,
-            fill,
-            release,
-            invalidate,
-            put,
-            invalidate_told,
-            put_told,
-            begin,
-            mark,
-            unmark,
-            unmark_told,
-            increment,
-            reset,
-            remaining,
-            touch,
-            writable,
-        } = self;
-        [
-            acquire,
-            fill,
-            release,
-            invalidate,
-            put,
-            invalidate_told,
-            put_told,
-            begin,
-            mark,
-            unmark,
-            unmark_told,
-            increment,
-            reset,
-            remaining,
-            touch,
-            writable,
-        ]
+        self.all().find(|script| script.digest.as_bytes() == digest)
     }
 }
 

@@ -173,7 +173,7 @@ impl RemoteTier for RedisTier {
     }
 
     /// See [`TieredCache::doctor`](cache_core::TieredCache::doctor). `INFO` and `CLIENT LIST` of the listening connections, once a master.
-    async fn examine(&self, _: &str) -> Vec<Finding> {
+    async fn examine(&self) -> Vec<Finding> {
         self.examined().await
     }
 

@@ -1,11 +1,11 @@
 //! What this process knows of a deployment: one store, one prefix, 256 partitions.
 
-use super::frame::Frame;
+use super::ear::{Ear, Listening};
 use super::ledger::{Ledger, Mark, Meta, Verdict};
 use super::replay::Replay;
 use super::rounds::Ended;
 use crate::clock::{Clock, Moment};
-use crate::key::{Named, Namespace};
+use crate::key::Namespace;
 use crate::mutant::{Mutant, is};
 use crate::partition::{PARTITIONS, Partition};
 use crate::remote::{Invalidation, Receipt, RemoteTier};
@@ -16,86 +16,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
-use tracing::info;
+
+mod heard;
+mod sleep;
 
 /// A coarse clock may be so far behind.
 const TICK: Duration = Duration::from_millis(10);
-/// Wall time may come so far ahead of the clock between two rounds without anybody's suspecting that the machine was suspended: by two reads on both sides of a tick,
-/// or a wall clock that is being adjusted.
-const SLACK: Duration = Duration::from_millis(25);
 /// Leases end that much early.
-const EARLY: Duration = TICK.saturating_add(SLACK);
-
-/// Whoever hears what a store publishes.
-pub trait Ear: Send + Sync + 'static {
-    /// The store has confirmed that from now on everything published in these partitions comes.
-    fn listening(&self, partitions: &[Partition]);
-
-    /// Something may be missed in these partitions from now on, or may have been already: the connection has ended, was silent, or is to another server
-    /// than has them now.
-    fn deaf(&self, partitions: &[Partition]);
-
-    /// A message of a partition.
-    fn hear(&self, partition: Partition, message: &[u8]);
-
-    /// What the store has under this key, as it is written there, was changed or has ended, whoever did it. A store that tracks writes says so of each,
-    /// those of its listeners too; in no order with messages.
-    fn changed(&self, key: &[u8]);
-
-    /// The same of any keys of these partitions. A store that tracks writes says so before it is [`listening`](Self::listening), for it cannot know what
-    /// was changed unseen.
-    fn may_have_changed(&self, partitions: &[Partition]);
-}
-
-/// A subscription; it ends when this is dropped.
-pub struct Listening {
-    _ends: Box<dyn Send + Sync>,
-}
-
-impl Listening {
-    /// One that ends when `ends` is dropped.
-    pub fn new(ends: impl Send + Sync + 'static) -> Self {
-        Self { _ends: Box::new(ends) }
-    }
-}
-
-impl fmt::Debug for Listening {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listening").finish_non_exhaustive()
-    }
-}
-
-/// The deployments that the caches of this process have in one store. A tier has one of these, and its clones share it.
-#[derive(Debug, Default)]
-pub struct Deployments(Mutex<Vec<(String, Weak<Deployment>)>>);
-
-impl Deployments {
-    /// None so far.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// How often the caches here have suspected something.
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn suspicions(&self) -> u64 {
-        let known = self.0.lock();
-        known.iter().filter_map(|(_, of)| of.upgrade()).map(|of| of.counts.suspicions.load(Ordering::Relaxed)).sum()
-    }
-
-    /// The deployment of a prefix, as caches with this clock know it.
-    pub(crate) fn join(&self, tier: &Arc<dyn RemoteTier>, prefix: &str, clock: &Clock, bound: Duration) -> Arc<Deployment> {
-        let mut known = self.0.lock();
-        known.retain(|(_, deployment)| deployment.strong_count() > 0);
-        let mut same = known.iter().filter(|(of, _)| of == prefix).filter_map(|(_, deployment)| deployment.upgrade());
-        if let Some(deployment) = same.find(|deployment| deployment.clock.is(clock)) {
-            deployment.bound.fetch_min(nanos(bound), Ordering::Relaxed);
-            return deployment;
-        }
-        let deployment = Arc::new(Deployment::new(tier.clone(), prefix, clock.clone(), bound));
-        known.push((prefix.to_owned(), Arc::downgrade(&deployment)));
-        deployment
-    }
-}
+const EARLY: Duration = TICK.saturating_add(sleep::SLACK);
 
 /// A cache, as its deployment sees it.
 pub(crate) trait Member: Send + Sync {
@@ -214,8 +142,8 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Deployment {
-    fn new(tier: Arc<dyn RemoteTier>, prefix: &str, clock: Clock, bound: Duration) -> Self {
-        let ahead = AtomicU64::new(ahead(&clock, clock.now()));
+    pub(super) fn new(tier: Arc<dyn RemoteTier>, prefix: &str, clock: Clock, bound: Duration) -> Self {
+        let ahead = AtomicU64::new(sleep::ahead(&clock, clock.now()));
         Self {
             tier,
             prefix: prefix.into(),
@@ -244,6 +172,15 @@ impl Deployment {
 
     pub(crate) fn bound(&self) -> Duration {
         Duration::from_nanos(self.bound.load(Ordering::Relaxed))
+    }
+
+    /// The smallest bound sets the pace.
+    pub(super) fn tighten(&self, bound: Duration) {
+        self.bound.fetch_min(nanos(bound), Ordering::Relaxed);
+    }
+
+    pub(super) fn goes_by(&self, clock: &Clock) -> bool {
+        self.clock.is(clock)
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -314,17 +251,6 @@ impl Deployment {
         }
     }
 
-    /// The time for a hit. By wall time, so that it goes on while the machine is suspended, and from where the clock stood when the last round was sent: one look at a
-    /// clock does for both. A wall clock that is set forward so ends leases, and one that is set back is noticed by the next round.
-    #[inline]
-    pub(crate) fn moment(&self) -> Moment {
-        if is(Mutant::SleepUnseen) {
-            return self.clock.now();
-        }
-        // Ordering: acquire pairs with the release in `notice_sleep`: who counts with a sleep that was noticed sees that nothing is verified.
-        Moment::from_nanos(self.clock.wall().wrapping_sub(self.ahead.load(Ordering::Acquire)))
-    }
-
     /// Whether all partitions are verified at a [moment](Self::moment): what a hit asks before it looks into L1.
     ///
     /// Before, because an entry is suspected before its partition is verified again: who sees the latter sees the former.
@@ -334,38 +260,6 @@ impl Deployment {
         let now = if is(Mutant::StoppedClock) { self.last_sent() } else { now };
         // Nothing is as early as a lease from moment 0.
         now.as_nanos() < self.all.load(Ordering::Acquire).saturating_add(lease.0) || is(Mutant::NoPolls)
-    }
-
-    /// Whether wall time has come further ahead of the clock than it should have since the last round.
-    fn gained(&self, ahead: u64) -> bool {
-        const SLACK_NANOS: i64 = SLACK.as_nanos() as i64;
-        ahead.wrapping_sub(self.ahead.load(Ordering::Acquire)).cast_signed() > SLACK_NANOS && !is(Mutant::SleepUnseen)
-    }
-
-    /// If the machine was suspended since the last round, has everything asked about again. The clock stood still, so that neither leases nor the ages of entries
-    /// mean anything. (A wall clock that was set forward looks the same, and costs the same.)
-    pub(crate) fn notice_sleep(&self) {
-        let ahead = ahead(&self.clock, self.now());
-        if self.gained(ahead) {
-            info!("the machine was suspended, or its wall clock set: L1 is asked about again");
-            for partition in every_partition() {
-                let known = self.known(partition);
-                let mut state = known.state.lock();
-                // As after another subscription: polls that were sent before do not count.
-                state.subscription += 1;
-                state.ledger.deaf();
-                known.verified.store(0, Ordering::Release);
-                known.was_verified.store(0, Ordering::Release);
-                drop(state);
-                self.suspect(partition);
-            }
-            self.publish();
-            // Long ago: who reads now may wait for a round.
-            self.last_sent.store(0, Ordering::Release);
-            self.poked.notify_one();
-        }
-        // Ordering: release pairs with the acquire in `moment`.
-        self.ahead.store(ahead, Ordering::Release);
     }
 
     /// How an entry stands that was loaded at `created`. As for `is_verified`: to be asked before the entry is looked at once more.
@@ -520,92 +414,8 @@ fn ends(sent: u64, bound: Duration) -> Moment {
     if sent == 0 { Moment::from_nanos(0) } else { Moment::from_nanos(sent).after(bound.saturating_sub(EARLY)) }
 }
 
-/// How far wall time is ahead of the clock, in nanoseconds modulo 2⁶⁴.
-#[inline]
-fn ahead(clock: &Clock, now: Moment) -> u64 {
-    clock.wall().wrapping_sub(now.as_nanos())
-}
-
 pub(super) fn every_partition() -> Vec<Partition> {
     (0..=255).map(Partition::from_index).collect()
-}
-
-impl Ear for Deployment {
-    fn listening(&self, partitions: &[Partition]) {
-        for partition in partitions {
-            let mut state = self.known(*partition).state.lock();
-            state.is_listening = true;
-            state.subscription += 1;
-        }
-        // What was told before is told by the next poll, and nothing is verified until then.
-        self.poked.notify_one();
-    }
-
-    fn deaf(&self, partitions: &[Partition]) {
-        for partition in partitions {
-            let known = self.known(*partition);
-            let mut state = known.state.lock();
-            if std::mem::replace(&mut state.is_listening, false) {
-                state.subscription += 1;
-                state.ledger.deaf();
-                known.verified.store(0, Ordering::Release);
-            }
-        }
-        self.publish();
-        self.poked.notify_one();
-    }
-
-    fn hear(&self, partition: Partition, message: &[u8]) {
-        self.counts.heard.fetch_add(1, Ordering::Relaxed);
-        let Some(frame) = Frame::decode(message) else {
-            return self.suspect(partition);
-        };
-        if is(Mutant::DuplicatesIgnored) && frame.sequence <= self.known(partition).state.lock().ledger.mark().sequence {
-            return;
-        }
-        match frame.news {
-            // A newer version's news: something has changed.
-            None => self.suspect(partition),
-            Some(news) => {
-                // Not whoever sent it, which lets go before and after it tells, and keeps the key blocked in between.
-                let concerned =
-                    |member: &&Arc<dyn Member>| member.name().as_bytes() == news.name && member.signature() != news.node;
-                for member in self.members().iter().filter(concerned) {
-                    if !news.keys.as_ref().is_some_and(|keys| member.let_go_of(keys)) {
-                        self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
-                        member.suspect(partition);
-                    }
-                }
-            }
-        }
-        let mut state = self.known(partition).state.lock();
-        let verdict = state.ledger.applied(frame.incarnation, frame.sequence);
-        if self.settle(partition, verdict) {
-            self.publish();
-        }
-    }
-
-    fn changed(&self, key: &[u8]) {
-        // What is no record's is the store's own: the sequences of a partition change with each invalidation.
-        let Some(named) = Named::parse(&self.prefix, key) else { return };
-        self.counts.changes.fetch_add(1, Ordering::Relaxed);
-        for member in self.members().iter().filter(|member| member.name().as_bytes() == named.name) {
-            if !named.encoded.is_some_and(|encoded| member.ask_again(encoded))
-                && let Some(partition) = named.partition()
-            {
-                self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
-                member.suspect(partition);
-            }
-        }
-    }
-
-    fn may_have_changed(&self, partitions: &[Partition]) {
-        // What was never verified is suspected by its first poll.
-        let known = |partition: &&Partition| self.known(**partition).state.lock().ledger.mark().incarnation != 0;
-        for partition in partitions.iter().filter(known) {
-            self.suspect(*partition);
-        }
-    }
 }
 
 impl Drop for Deployment {

@@ -5,14 +5,17 @@
 //! is *verified* until a bound after the poll was sent; a message that was lost ends that, whatever TCP says. DESIGN.md has the whole; `spec/` checks it.
 
 mod deployment;
+mod ear;
 mod frame;
 mod ledger;
+mod registry;
 mod replay;
 mod rounds;
 
 pub(crate) use deployment::{Deployment, Lease, Member, Standing};
-pub use deployment::{Deployments, Ear, Listening};
+pub use ear::{Ear, Listening};
 pub(crate) use frame::Frame;
 pub use frame::Notice;
 pub(crate) use frame::stamped;
 pub use ledger::Meta;
+pub use registry::Deployments;

@@ -98,8 +98,8 @@ macro_rules! forward_verbs {
                 self.inner.deployments()
             }
 
-            async fn examine(&self, prefix: &str) -> Vec<$crate::Finding> {
-                self.inner.examine(prefix).await
+            async fn examine(&self) -> Vec<$crate::Finding> {
+                self.inner.examine().await
             }
 
             async fn close(&self) {

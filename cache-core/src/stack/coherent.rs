@@ -29,7 +29,7 @@ const LONGEST_GRACE: Duration = Duration::from_secs(3_600);
 /// | [`bound`](Self::bound) | 3 s | after an invalidation's `Ok` no node that reaches L2 serves an older value from L1 for longer |
 /// | [`grace`](Self::grace) | 30 s | so much longer may a node that does not reach L2; 0 is strict |
 ///
-/// Caches of one prefix on one tier share their polls; the smallest bound sets the pace. 50 nodes that poll by the default cost a Redis 3 % of a core.
+/// Caches of one prefix on one tier share their polls; the smallest bound sets the pace. 50 nodes that poll by the default cost a Redis 2 % of a core.
 ///
 /// ```
 /// use cache_core::{Coherence, EmbeddedTier, TieredCache};

@@ -67,7 +67,7 @@ where
                 if works {
                     inner.examine_bound(&mut findings).await;
                 }
-                findings.extend(l2.tier.examine(l2.namespace.prefix()).await);
+                findings.extend(l2.tier.examine().await);
             }
         }
         Diagnosis::new(findings)

@@ -299,8 +299,8 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         self.inner.deployments()
     }
 
-    async fn examine(&self, prefix: &str) -> Vec<Finding> {
-        self.inner.examine(prefix).await
+    async fn examine(&self) -> Vec<Finding> {
+        self.inner.examine().await
     }
 
     async fn close(&self) {
