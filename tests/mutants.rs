@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 #[path = "coherence/main.rs"]
 mod coherence;
-#[path = "l1_l2.rs"]
+#[path = "l1_l2/main.rs"]
 mod l1_l2;
 #[path = "replicas.rs"]
 mod replicas;
@@ -18,14 +18,14 @@ mod strict;
 
 /// The variant, and the test that it must not pass.
 const MUTANTS: &[(&str, &str)] = &[
-    ("FillWithoutLease", "l1_l2::a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier"),
+    ("FillWithoutLease", "l1_l2::overtaken::a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier"),
     ("TokenPerProcess", "coherence::records::a_value_that_was_leased_again_is_filled_by_its_own_load_alone"),
-    ("NoFloor", "l1_l2::a_lagging_replica_cannot_bring_an_older_row_back"),
+    ("NoFloor", "l1_l2::versions::a_lagging_replica_cannot_bring_an_older_row_back"),
     ("FloorOverwritten", "coherence::records::an_older_invalidation_that_comes_late_does_not_lower_the_floor"),
     ("NoReplay", "coherence::outages::c6_what_a_failover_has_lost_is_told_again"),
-    ("RemovedOnce", "l1_l2::what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done"),
-    ("NoPoison", "l1_l2::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
-    ("TicketAfterReply", "l1_l2::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
+    ("RemovedOnce", "l1_l2::overtaken::what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done"),
+    ("NoPoison", "l1_l2::overtaken::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
+    ("TicketAfterReply", "l1_l2::overtaken::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
     ("KeptFromReplica", "replicas::a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1"),
     ("GapByMax", "coherence::bound::one_message_lost_and_the_next_one_heard_is_a_message_lost"),
     ("SuspicionWithoutPoison", "coherence::bound::a_load_that_began_before_a_lost_message_is_not_kept_once_the_loss_is_known"),
@@ -42,6 +42,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("JoinUnverified", "coherence::bound::a_flight_of_long_ago_is_joined_by_nobody_while_nothing_is_verified"),
     ("NotOwed", "coherence::outages::what_could_not_be_told_is_blocked_and_told_later"),
     ("GraceForSuspects", "coherence::outages::a_suspect_entry_has_no_grace"),
+    ("RefusedIsAway", "coherence::outages::c4_a_store_that_answers_and_refuses_polls_is_asked_for_values_and_leaves_no_grace"),
     ("NoPolls", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
     ("NoMark", "strict::i11_from_the_commit_on_no_node_finds_an_older_value_in_l2_however_late_the_unmark_is"),
     ("UnmarkTakesAll", "strict::an_unmark_leaves_the_protection_of_other_writers"),

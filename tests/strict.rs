@@ -323,6 +323,18 @@ async fn a_write_that_outlives_its_mark_is_given_up_invalidated_and_an_error() {
     world.is_cached_again(1, 8).await;
 }
 
+#[tokio::test]
+async fn f1_a_write_does_not_go_on_to_its_commit_once_its_machine_was_suspended_for_longer_than_its_mark() {
+    let world = World::new();
+    let writer = world.writer();
+    let (slow, write) = writer.writing(&world, 1, 7).await;
+    world.hands.suspend(LIFE);
+    slow.let_go();
+    let outlived = write.await.unwrap().unwrap_err();
+    assert_eq!((outlived.kind(), row(&world.rows, 1)), (ErrorKind::Timeout, 0));
+    world.is_cached_again(1, 0).await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_write_takes_no_longer_than_it_may() {
     let world = World::new();

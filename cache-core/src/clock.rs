@@ -61,6 +61,29 @@ enum Source {
     Simulated(Arc<Process>),
 }
 
+/// The end of something that began when this was made, whichever of two clocks says so first: the one stands still while the machine is suspended, and the other may be
+/// set back.
+#[derive(Debug, Clone)]
+pub(crate) struct Deadline {
+    clock: Clock,
+    at: Moment,
+    wall: u64,
+    lasts: Duration,
+}
+
+impl Deadline {
+    pub(crate) fn over(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// How long it is until then.
+    pub(crate) fn left(&self) -> Duration {
+        let gone = self.clock.wall().wrapping_sub(self.wall).cast_signed();
+        let by_wall = self.lasts.saturating_sub(Duration::from_nanos(gone.max(0).unsigned_abs()));
+        self.at.since(self.clock.now()).min(by_wall)
+    }
+}
+
 #[derive(Debug)]
 struct Hands {
     nanos: AtomicU64,
@@ -105,7 +128,7 @@ impl Clock {
             }
             Source::Manual(hands) => hands.wall() / 1_000_000,
             #[cfg(any(test, feature = "testing"))]
-            Source::Simulated(process) => MANUAL_EPOCH_MS + process.nanos() / 1_000_000,
+            Source::Simulated(process) => MANUAL_EPOCH_MS + process.wall_nanos() / 1_000_000,
         }
     }
 
@@ -116,8 +139,13 @@ impl Clock {
             Source::Kernel => wall_nanos(),
             Source::Manual(hands) => hands.wall(),
             #[cfg(any(test, feature = "testing"))]
-            Source::Simulated(process) => MANUAL_EPOCH_MS * 1_000_000 + process.nanos(),
+            Source::Simulated(process) => MANUAL_EPOCH_MS * 1_000_000 + process.wall_nanos(),
         }
+    }
+
+    /// So long from now.
+    pub(crate) fn deadline(&self, lasts: Duration) -> Deadline {
+        Deadline { clock: self.clone(), at: self.now().after(lasts), wall: self.wall(), lasts }
     }
 
     /// The clock of a simulated process.

@@ -113,11 +113,12 @@ impl EmbeddedTier {
     /// Removes all records, as a server that is short of memory may; sequences go on.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn evict_all(&self) {
-        let mut store = self.store.lock();
-        let keys: Vec<Bytes> = store.entries.keys().cloned().collect();
-        for key in &keys {
-            store.set(key, None);
-        }
+        self.with(|store| {
+            let keys: Vec<Bytes> = store.entries.keys().cloned().collect();
+            for key in &keys {
+                store.set(key, None);
+            }
+        });
     }
 
     /// Begins the sequences of all partitions anew, as a server does that was restored or has evicted them. For tests.
@@ -146,6 +147,8 @@ impl EmbeddedTier {
         }
         store.metas.clear();
         store.history += 1;
+        // It is another server, which has changed nothing.
+        store.changed = store.changed.take().map(|_| Vec::new());
     }
 
     fn run(&self, key: &RemoteKey, command: &Command<'_>) -> Reply {

@@ -296,24 +296,24 @@ impl<K, V> Flights<K, V> {
 
     /// Lets nobody keep in L1 what is on its way to a partition's keys, and takes their flights out of the table.
     pub(crate) fn poison_partition(&self, partition: Partition) {
+        // Dropped when all is done: a panic of the user's code must not leave a ticket as it was.
+        let mut gone = Vec::new();
         for stripe in &self.stripes {
             let mut stripe = stripe.lock();
             let suspects = stripe.tickets.iter().filter(|ticket| ticket.partition == partition);
             suspects.for_each(|ticket| ticket.suspect.store(true, Ordering::SeqCst));
-            let gone: Vec<_> = stripe.flights.extract_if(|flight| flight.ticket.partition == partition).collect();
-            drop(stripe);
-            drop(gone);
+            gone.extend(stripe.flights.extract_if(|flight| flight.ticket.partition == partition));
         }
     }
 
     /// Poisons everything.
     pub(crate) fn poison_all(&self) {
+        // As above.
+        let mut gone = Vec::new();
         for stripe in &self.stripes {
             let mut stripe = stripe.lock();
             stripe.tickets.iter().for_each(|ticket| ticket.poison());
-            let gone: Vec<_> = stripe.flights.drain().collect();
-            drop(stripe);
-            drop(gone);
+            gone.extend(stripe.flights.drain());
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Mutant {
     NotOwed,
     /// What is suspect is served while L2 is away.
     GraceForSuspects,
+    /// A store that refuses polls counts as away.
+    RefusedIsAway,
     /// L1 is served whatever polls say.
     NoPolls,
     /// A strict write does not announce itself.

@@ -3,7 +3,7 @@
 use super::slow::Slow;
 use super::support::until;
 use cachestack::testing::{ChaosTier, Messages};
-use cachestack::{Coherence, EmbeddedTier, Freshness, ManualClock, MemoryTier, Namespace, Tier, TieredCache, Ttl};
+use cachestack::{Coherence, EmbeddedTier, Freshness, ManualClock, MemoryTier, Namespace, RemoteTier, Tier, TieredCache, Ttl};
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,15 +43,18 @@ impl World {
 
     pub(super) fn node_with(&self, coherence: Coherence) -> Node {
         let l2 = ChaosTier::new(self.store.as_another_node());
+        Node { cache: self.cache(l2.clone(), coherence), l2 }
+    }
+
+    pub(super) fn cache(&self, l2: impl RemoteTier, coherence: Coherence) -> Cache {
         let (rows, queries) = (self.rows.clone(), self.queries.clone());
         let load = move |key: u64| {
             queries.fetch_add(1, Ordering::SeqCst);
             let row = rows.lock().unwrap().get(&key).copied().unwrap_or(0);
             async move { Ok::<_, io::Error>(row) }
         };
-        let builder = Cache::builder("t").l1(MemoryTier::new(1_000)).l2(l2.clone()).clock(self.hands.clock());
-        let cache = builder.ttl(Ttl::minutes(60)).coherence(coherence).origin(load).build().unwrap();
-        Node { l2, cache }
+        let builder = Cache::builder("t").l1(MemoryTier::new(1_000)).l2(l2).clock(self.hands.clock());
+        builder.ttl(Ttl::minutes(60)).coherence(coherence).origin(load).build().unwrap()
     }
 
     /// A node whose subscription is not confirmed so far.

@@ -16,7 +16,7 @@ impl Slow {
     }
 
     /// The load: says that it has begun, waits, and gives this value.
-    pub(crate) async fn load(self, value: u64) -> Result<u64, io::Error> {
+    pub(crate) async fn load<V>(self, value: V) -> Result<V, io::Error> {
         self.begun.notify_one();
         drop(self.go.acquire().await);
         Ok(value)

@@ -5,12 +5,13 @@ use super::ledger::{Ledger, Mark, Meta, Verdict};
 use super::replay::Replay;
 use super::rounds::Ended;
 use crate::clock::{Clock, Moment};
+use crate::error::ErrorKind;
 use crate::key::Namespace;
 use crate::mutant::{Mutant, is};
 use crate::partition::{PARTITIONS, Partition};
 use crate::remote::{Invalidation, Receipt, RemoteTier};
 use futures_util::FutureExt;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
@@ -70,8 +71,7 @@ pub(crate) struct Deployment {
     ahead: AtomicU64,
     publishing: Mutex<()>,
     members: RwLock<Vec<Weak<dyn Member>>>,
-    replay: Mutex<Replay>,
-    pub(super) owed: Mutex<Vec<Partition>>,
+    pub(super) replay: Mutex<Replay>,
     pub(super) counts: Counts,
     pub(super) poked: Arc<Notify>,
     /// When the last round was sent, in nanoseconds.
@@ -101,7 +101,21 @@ struct State {
     is_listening: bool,
     /// Counts subscriptions.
     subscription: u64,
-    history: u64,
+    /// Of the server that answered last.
+    history: Option<u64>,
+    /// How many are at suspecting what L1 has; until they are done the mark is ahead of that.
+    suspecting: u32,
+    /// From when on the partition is verified once they are done, in nanoseconds.
+    due: u64,
+}
+
+impl State {
+    /// Polls that were sent before this do not count.
+    fn begin_anew(&mut self) {
+        self.subscription += 1;
+        self.due = 0;
+        self.ledger.deaf();
+    }
 }
 
 /// What a partition was like when a poll was sent.
@@ -156,7 +170,6 @@ impl Deployment {
             publishing: Mutex::default(),
             members: RwLock::default(),
             replay: Mutex::default(),
-            owed: Mutex::default(),
             counts: Counts::default(),
             poked: Arc::default(),
             last_sent: AtomicU64::new(0),
@@ -295,8 +308,9 @@ impl Deployment {
 
     /// Whether everything up to a receipt is applied here, so that L1 covers it.
     pub(crate) fn covers(&self, receipt: &Receipt) -> bool {
-        let mark = self.known(receipt.partition).state.lock().ledger.mark();
-        mark.incarnation == receipt.incarnation && receipt.sequence <= mark.sequence
+        let state = self.known(receipt.partition).state.lock();
+        let mark = state.ledger.mark();
+        state.suspecting == 0 && mark.incarnation == receipt.incarnation && receipt.sequence <= mark.sequence
     }
 
     /// What this node has told itself, and applied to its own L1; without keys, a clear.
@@ -306,11 +320,16 @@ impl Deployment {
         }
         self.replay.lock().note(namespace, keys, self.now());
         for receipt in receipts {
-            let mut state = self.known(receipt.partition).state.lock();
-            let verdict = state.ledger.applied(receipt.incarnation, receipt.sequence);
-            if self.settle(receipt.partition, verdict) {
-                self.publish();
-            }
+            self.applied(receipt.partition, receipt.incarnation, receipt.sequence);
+        }
+    }
+
+    /// L1 has let go of what a message tells.
+    fn applied(&self, partition: Partition, incarnation: u64, sequence: u64) {
+        let mut state = self.known(partition).state.lock();
+        let verdict = state.ledger.applied(incarnation, sequence);
+        if self.settle(partition, state, verdict) {
+            self.publish();
         }
     }
 
@@ -325,11 +344,7 @@ impl Deployment {
     }
 
     pub(super) fn again(&self, partition: Partition) -> super::replay::Again {
-        self.replay.lock().of(partition, self.now())
-    }
-
-    pub(super) fn clears_again(&self) -> Vec<Namespace> {
-        self.replay.lock().clears(self.now())
+        self.replay.lock().of(partition)
     }
 
     pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
@@ -341,18 +356,19 @@ impl Deployment {
         Before { mark: state.ledger.mark(), subscription: state.is_listening.then_some(state.subscription) }
     }
 
-    /// A poll was answered that was sent at `sent`, when the partition was as `before`; `None` if it failed. Hits see it once it is published.
-    pub(super) fn answered(&self, partition: Partition, meta: Option<Meta>, sent: Moment, before: Before) {
+    /// A poll failed. Only a store that did not answer is away: one that refuses a poll may be asked for values, and has to be.
+    pub(super) fn failed(&self, partition: Partition, err: ErrorKind) {
+        let is_away = matches!(err, ErrorKind::Unavailable | ErrorKind::Timeout) || is(Mutant::RefusedIsAway);
+        self.known(partition).is_away.store(is_away, Ordering::Release);
+    }
+
+    /// A poll was answered that was sent at `sent`, when the partition was as `before`. Hits see it once it is published.
+    pub(super) fn answered(&self, partition: Partition, meta: Meta, sent: Moment, before: Before) {
         let known = self.known(partition);
-        known.is_away.store(meta.is_none(), Ordering::Release);
-        let Some(meta) = meta else { return };
+        known.is_away.store(false, Ordering::Release);
         let mut state = known.state.lock();
-        if std::mem::replace(&mut state.history, meta.history) != meta.history && before.mark.incarnation != 0 {
-            let mut owed = self.owed.lock();
-            if !owed.contains(&partition) {
-                owed.push(partition);
-            }
-        }
+        let is_another = state.history.replace(meta.history).is_some_and(|known| known != meta.history);
+        self.replay.lock().answered(partition, is_another, sent);
         // It counts only under the subscription that stood when it was sent, and stands.
         let stands = before.subscription == Some(state.subscription);
         if !(state.is_listening && stands || is(Mutant::TrustBeforeSubscribed)) {
@@ -360,29 +376,43 @@ impl Deployment {
         }
         let sent = if is(Mutant::LeaseFromReply) { self.now() } else { sent };
         let verdict = state.ledger.answered(meta, sent, before.mark, self.now(), self.bound());
-        let _ = self.settle(partition, verdict);
+        let _ = self.settle(partition, state, verdict);
     }
 
-    /// Called with the partition's state locked, so that none overtakes another. `true` if there is something to publish.
-    fn settle(&self, partition: Partition, verdict: Verdict) -> bool {
+    /// What came of an event. `true` if there is something to publish.
+    ///
+    /// To suspect is to run the user's code (drops, a listener), so it is done without the lock, which a read may need. What others find verified meanwhile waits for that.
+    fn settle<'a>(&'a self, partition: Partition, mut state: MutexGuard<'a, State>, verdict: Verdict) -> bool {
         let known = self.known(partition);
-        let sent = match verdict {
+        match verdict {
             Verdict::Nothing => return false,
-            Verdict::Verified(sent) => sent,
+            Verdict::Verified(sent) => state.due = state.due.max(sent.as_nanos()),
             Verdict::Suspect(sent) => {
+                state.due = state.due.max(sent.as_nanos());
+                state.suspecting += 1;
+                drop(state);
                 self.suspect(partition);
-                sent
+                state = known.state.lock();
+                state.suspecting -= 1;
             }
-        };
+        }
+        if state.suspecting > 0 {
+            return false;
+        }
+        let due = std::mem::take(&mut state.due);
         // Ordering: release pairs with the acquire of whoever reads it before L1: the suspicion is seen, and so is what messages have removed.
-        known.verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
-        known.was_verified.fetch_max(sent.as_nanos(), Ordering::AcqRel);
-        true
+        known.verified.fetch_max(due, Ordering::AcqRel);
+        known.was_verified.fetch_max(due, Ordering::AcqRel);
+        due > 0
     }
 
     fn suspect(&self, partition: Partition) {
+        self.members().iter().for_each(|member| self.has_suspect(&**member, partition));
+    }
+
+    fn has_suspect(&self, member: &dyn Member, partition: Partition) {
         self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
-        self.members().iter().for_each(|member| member.suspect(partition));
+        member.suspect(partition);
     }
 
     /// Puts together what hits compare.

@@ -2,6 +2,7 @@
 
 use super::deployment::{Deployment, Running, every_partition};
 use super::replay::Again;
+use crate::error::{Error, ErrorKind};
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
 use crate::remote::Invalidation;
@@ -87,12 +88,17 @@ impl Deployment {
         if let Err(err) = &polled {
             debug!(kind = ?err.kind(), "a poll of the partitions failed");
         }
+        let missing = polled.as_ref().map_or_else(Error::kind, |_| ErrorKind::Unavailable);
         let mut answers = polled.unwrap_or_default().into_iter();
         let mut well = true;
         for (partition, before) in partitions.iter().zip(before) {
-            let meta = answers.next().and_then(Result::ok);
-            well &= meta.is_some();
-            self.answered(*partition, meta, sent, before);
+            match answers.next().map_or(Err(missing), |answer| answer.map_err(|err| err.kind())) {
+                Ok(meta) => self.answered(*partition, meta, sent, before),
+                Err(err) => {
+                    well = false;
+                    self.failed(*partition, err);
+                }
+            }
         }
         // Once a round, and not for each of 256 answers.
         self.publish();
@@ -131,31 +137,23 @@ impl Deployment {
 
     /// Tells a partition's new server what this node told the one before: a failover loses what had not been replicated.
     async fn tell_again(&self) {
-        let owed = std::mem::take(&mut *self.owed.lock());
+        let (partitions, clears) = self.replay.lock().owed();
         if is(Mutant::NoReplay) {
             return;
         }
         // Once for all partitions: a clear reaches every master.
-        let cleared = owed.is_empty() || self.clear_again().await;
-        for partition in owed {
-            if !(cleared && self.tell_partition_again(partition).await) {
-                let mut owed = self.owed.lock();
-                if !owed.contains(&partition) {
-                    owed.push(partition);
-                }
-            }
-        }
-    }
-
-    async fn clear_again(&self) -> bool {
-        for namespace in self.clears_again() {
+        for namespace in clears {
             let notice = super::Notice { node: self.signature(), namespace: namespace.clone() };
-            if let Err(err) = self.tier.clear(&namespace, RETAIN, Some(&notice)).await {
-                debug!(kind = ?err.kind(), "a clear from before a failover could not be repeated yet");
-                return false;
+            match self.tier.clear(&namespace, RETAIN, Some(&notice)).await {
+                Ok(_) => self.replay.lock().cleared_again(&namespace),
+                Err(err) => debug!(kind = ?err.kind(), "a clear from before a failover could not be repeated yet"),
             }
         }
-        true
+        for partition in partitions {
+            if self.tell_partition_again(partition).await {
+                self.replay.lock().told_again(partition);
+            }
+        }
     }
 
     async fn tell_partition_again(&self, partition: Partition) -> bool {

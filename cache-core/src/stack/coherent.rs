@@ -140,11 +140,12 @@ where
         }
     }
 
-    /// Listens and polls from now on, if it does not yet.
-    pub(super) fn wake(&self) {
+    /// Listens and polls from now on, if it does not yet, and tells L2 what an earlier runtime has left untold.
+    pub(super) fn wake(self: &Arc<Self>) {
         if let Some(coherent) = &self.coherent {
             coherent.deployment.start();
         }
+        self.settle_left();
     }
 
     /// Waits a little for a poll that may verify a partition.
@@ -197,13 +198,11 @@ where
     fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool {
         let mut all_read = true;
         for (encoded, version) in keys {
-            match self.read_key(encoded) {
-                Some(key) => {
-                    self.let_go(self.hash(&key), &key, *version);
-                    self.sample(encoded, *version);
-                }
-                None => all_read = false,
+            let done = self.read_key(encoded).is_some_and(|key| survived(|| self.let_go(self.hash(&key), &key, *version)));
+            if done {
+                self.sample(encoded, *version);
             }
+            all_read &= done;
         }
         all_read
     }
@@ -217,17 +216,27 @@ where
             }
         };
         // In this order, and twice, as when a key is let go.
-        suspect();
-        self.l1.remove(hash, &key, None, &|| ());
-        suspect();
-        true
+        survived(|| {
+            suspect();
+            self.l1.remove(hash, &key, None, &|| ());
+            suspect();
+        })
     }
 
     fn suspect(&self, partition: Partition) {
         // In this order: what lands in between is poisoned or suspect; what begins in between asks L2 later than what was missed.
         if !is(Mutant::SuspicionWithoutPoison) {
-            self.flights.poison_partition(partition);
+            survived(|| self.flights.poison_partition(partition));
         }
-        self.l1.suspect(partition);
+        survived(|| self.l1.suspect(partition));
     }
+}
+
+/// Runs what runs the user's code: a `Drop`, a listener, an `Eq`. Nobody who called is there to be told of its panic, and what is to be done besides has to be done. `false` if there was one.
+fn survived(f: impl FnOnce()) -> bool {
+    let done = catch_unwind(AssertUnwindSafe(f));
+    if done.is_err() {
+        tracing::error!("code of the application panicked while the cache let go of an entry");
+    }
+    done.is_ok()
 }

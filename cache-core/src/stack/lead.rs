@@ -113,14 +113,23 @@ impl<V> Job<V> {
 /// What L2 had to say before a load.
 enum Before<V> {
     Answer(Answer<V>),
-    /// And when it was granted, in ms of L2's time.
-    Lease(Token, u64),
+    Lease(Lease),
     /// L2 is down, or must be left alone: the value goes to L1 only.
     Nothing,
-    /// Another load took too long, or an announced write, before whose commit this load may read: the value is kept nowhere.
+    /// Another load took too long, or an announced write, before whose commit this load may read; or the floor is not known, below which nothing may be kept: the value
+    /// is kept nowhere.
     Beside,
     /// The same, and this token may hold a lease all the same: the reply was lost.
     Lost(Token),
+}
+
+#[derive(Clone, Copy)]
+struct Lease {
+    token: Token,
+    /// When it was granted, in ms of L2's time.
+    at: u64,
+    /// What is older than this version was invalidated.
+    floor: u64,
 }
 
 /// A flight's end, and what is to be done behind it.
@@ -196,7 +205,7 @@ where
                 let stale = job.claim == Claim::Vacant && answer.is_stale();
                 return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
             }
-            Before::Lease(token, at) => (Some((token, at)), None),
+            Before::Lease(lease) => (Some(lease), None),
             Before::Lost(token) => (None, Some(token)),
             Before::Nothing | Before::Beside => (None, None),
         };
@@ -220,7 +229,7 @@ where
                 };
                 if keep {
                     // The token names the load, whether or not L2 took its value.
-                    let (partition, token) = (partition(remote), lease.map(|(token, _)| token).unwrap_or_default());
+                    let (partition, token) = (partition(remote), lease.map(|lease| lease.token).unwrap_or_default());
                     self.keep(flight, &value, &self.terms(began, life, partition, version, token));
                 }
                 let answer = Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh };
@@ -231,7 +240,7 @@ where
                 self.backoffs.failed(flight.ticket.hash(), self.clock.now());
                 Landing {
                     outcome: self.fall_back(flight, job.last_resort, err),
-                    release: lease.map(|(token, _)| token).or(lost),
+                    release: lease.map(|lease| lease.token).or(lost),
                     refresh: None,
                 }
             }
@@ -293,7 +302,7 @@ where
             let busy = match busy {
                 Some(left) => left,
                 None => match l2.acquire(key, token, claim).await {
-                    Ok(Acquired::Granted { at, .. }) => return Before::Lease(token, at),
+                    Ok(Acquired::Granted { at, floor }) => return Before::Lease(Lease { token, at, floor }),
                     Ok(Acquired::Busy(left)) => left,
                     Ok(Acquired::Hit) => {
                         disagreements += 1;
@@ -312,8 +321,8 @@ where
             // Another node refreshes already: what there is to serve is being served.
             if let (Claim::Stale, Some(resort)) = (job.claim, &job.last_resort)
                 && self.clock.now() < resort.stamp.hard
-                && flight.ticket.is_live()
                 && self.resorts_to(resort) == Standing::Verified
+                && flight.ticket.is_live()
             {
                 // Nobody needs to ask again before that load may be done.
                 self.backoffs.hold(flight.ticket.hash(), self.clock.now(), busy.min(LONGEST_PAUSE));
@@ -326,7 +335,8 @@ where
                 });
             }
             if Instant::now() + pause >= patience {
-                return if self.strict && !is(Mutant::KeptBesideMark) { Before::Beside } else { Before::Nothing };
+                let beside = self.strict && !is(Mutant::KeptBesideMark) || self.version_of.is_some();
+                return if beside { Before::Beside } else { Before::Nothing };
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(busy)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -345,11 +355,17 @@ where
         &self,
         l2: &Second<K, V>,
         key: &RemoteKey,
-        (token, granted): (Token, u64),
+        Lease { token, at, floor }: Lease,
         version: u64,
         life: Life,
         value: &V,
     ) -> (bool, Option<Token>) {
+        // Whether or not L2 can take it.
+        if version < floor && !is(Mutant::NoFloor) {
+            self.counters.count(Event::L2Refused);
+            tracing::debug!("the value is older than what was invalidated: nobody keeps it");
+            return (false, Some(token));
+        }
         let body = match l2.encode(key, value, version, life) {
             Ok(body) => body,
             Err(err) => {
@@ -358,7 +374,7 @@ where
                 return (true, Some(token));
             }
         };
-        match l2.fill(key, token, version, granted, body).await {
+        match l2.fill(key, token, version, at, body).await {
             Ok(Filled::Stored) => (true, None),
             Ok(refusal) => {
                 self.counters.count(Event::L2Refused);
@@ -381,13 +397,10 @@ where
 
     /// The last resort of a failed load, or its error.
     fn fall_back(&self, flight: &Flight<K, V>, last_resort: Option<LastResort<V>>, err: Error) -> Outcome<V> {
+        // Before the ticket: what is verified from now on poisons first.
+        let standing = last_resort.as_ref().map_or(Standing::Unknown, |resort| self.resorts_to(resort));
         match last_resort {
-            Some(resort)
-                if self.clock.now() < resort.stamp.last
-                    && flight.ticket.is_live()
-                    && self.resorts_to(&resort) != Standing::Unknown =>
-            {
-                let standing = self.resorts_to(&resort);
+            Some(resort) if standing != Standing::Unknown && self.clock.now() < resort.stamp.last && flight.ticket.is_live() => {
                 let LastResort { value, stamp, terms, .. } = resort;
                 self.counters.count(Event::StaleIfError);
                 tracing::debug!(kind = ?err.kind(), "the load failed; a stale value is served");

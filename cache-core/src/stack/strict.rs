@@ -4,7 +4,7 @@ use super::Inner;
 use super::origin::{BoxFuture, guarded};
 use super::second::{Second, foreign};
 use super::write::{Block, untold};
-use crate::clock::Moment;
+use crate::clock::Deadline;
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::key::RemoteKey;
@@ -41,12 +41,13 @@ where
         commit: BoxFuture<Result<V, BoxError>>,
     ) -> Result<(V, WriteToken)> {
         self.wake();
+        let failures = self.recovery.failures();
         let (hash, remote, token) = (self.hash(key), l2.key(key), Token::unique());
         let block = Block::new(&self.flights, hash);
         let until = self.announce(l2, &remote, token).await?;
         // Not sooner: a write that is refused leaves L1 as it is.
         self.let_go(hash, key, None);
-        let (version, committed) = match self.commit_until(until, commit).await {
+        let (version, committed) = match self.commit_before(until, commit).await {
             Ok((version, value)) => (version, Ok(value)),
             // It may have committed: a timeout on the way back from COMMIT looks the same.
             Err(err) => (None, Err(err)),
@@ -57,7 +58,7 @@ where
         self.let_go(hash, key, version);
         match unmarked {
             Ok(receipts) => {
-                self.no_longer_owed(&told);
+                self.no_longer_owed(&told, failures);
                 self.note_told(&[told], &receipts);
                 committed.map(|value| (value, WriteToken::new(&receipts)))
             }
@@ -76,15 +77,15 @@ where
     }
 
     /// Returns until when the write may be committed.
-    async fn announce(self: &Arc<Self>, l2: &Second<K, V>, key: &RemoteKey, token: Token) -> Result<Moment> {
+    async fn announce(self: &Arc<Self>, l2: &Second<K, V>, key: &RemoteKey, token: Token) -> Result<Deadline> {
         let counted_on = self.load_timeout + ANNOUNCING;
         // From when it is sent: in L2 it lives from when it comes there.
-        let until = self.clock.now().after(counted_on);
+        let until = self.clock.deadline(counted_on);
         if is(Mutant::NoMark) {
             return Ok(until);
         }
         let cause = match l2.mark(key, token, counted_on + MARGIN).await {
-            Ok(Marked::Announced) if self.clock.now() < until || is(Mutant::CommitAfterMark) => return Ok(until),
+            Ok(Marked::Announced) if !until.over() || is(Mutant::CommitAfterMark) => return Ok(until),
             Ok(Marked::Announced) => Error::new(ErrorKind::Timeout, "L2 took so long that the announcement is over"),
             Ok(Marked::TooMany) => {
                 return Err(Error::new(
@@ -110,19 +111,19 @@ where
     }
 
     /// Runs the user's write for as long as its mark stands.
-    async fn commit_until(&self, until: Moment, mut commit: BoxFuture<Result<V, BoxError>>) -> Result<(Option<u64>, V)> {
-        let (clock, version_of) = (self.clock.clone(), self.version_of);
-        let has_ended = move || clock.now() >= until && !is(Mutant::CommitAfterMark);
+    async fn commit_before(&self, until: Deadline, mut commit: BoxFuture<Result<V, BoxError>>) -> Result<(Option<u64>, V)> {
+        let version_of = self.version_of;
+        let limit = self.load_timeout.min(until.left());
+        let has_ended = move || until.over() && !is(Mutant::CommitAfterMark);
         let ended = has_ended.clone();
         let announced = async move {
-            // Asked before each step: a process that was stopped within its write must not go on to commit it.
+            // Asked before each step: a process that was stopped within its write, or suspended with its machine, must not go on to commit it.
             let step = poll_fn(|cx| if ended() { Poll::Ready(None) } else { commit.as_mut().poll(cx).map(Some) });
             let Some(value) = step.await.transpose()? else { return Ok(None) };
             // In here, for it is the user's code and may panic.
             let version = version_of.map(|version_of| version_of(&value));
             Ok(Some((version, value)))
         };
-        let limit = self.load_timeout.min(until.since(self.clock.now()));
         let done: Committed<V> = guarded("write", limit, Box::pin(announced)).await?;
         let outlived =
             || Error::new(ErrorKind::Timeout, "the write took longer than its announcement stands; it may have committed");

@@ -257,7 +257,16 @@ where
     ) -> Result<()> {
         let body = l2.encode(key, value, version, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
         let refused = |text| Err(Error::new(ErrorKind::Refused, text));
-        let created = match l2.acquire(key, token, Claim::Force).await.inspect_err(|err| self.l2_failed("acquire", err))? {
+        let acquired = match l2.acquire(key, token, Claim::Force).await {
+            Ok(acquired) => acquired,
+            Err(err) => {
+                self.l2_failed("acquire", &err);
+                // The lease may stand, though nobody heard so: others should not wait for its end.
+                let _ = l2.release(key, token).await;
+                return Err(err);
+            }
+        };
+        let created = match acquired {
             // An invalidation that has run since the call began left no lease to lose: its poison tells.
             Acquired::Granted { .. } if boarding.is_overtaken() => {
                 let _ = l2.release(key, token).await;
@@ -374,7 +383,7 @@ where
         if is(Mutant::RemovedOnce) {
             self.flights.unblock(hash);
         }
-        let told = Invalidation { key: l2.key(key), version };
+        let (told, failures) = (Invalidation { key: l2.key(key), version }, self.recovery.failures());
         let outcome = l2.invalidate(&told).await;
         if is(Mutant::RemovedOnce) {
             block.hand_over();
@@ -384,7 +393,7 @@ where
         self.let_go(hash, key, version);
         match outcome {
             Ok(receipts) => {
-                self.no_longer_owed(&told);
+                self.no_longer_owed(&told, failures);
                 self.note_told(&[told], &receipts);
                 Ok(WriteToken::new(&receipts))
             }

@@ -36,8 +36,14 @@ pub enum Chaos {
     HeldWritesAndAnswers,
     /// Passes a call of this verb on and then fails it: its reply was lost. Passes everything else on.
     ReplyLostOf(&'static str),
+    /// Refuses calls of this verb, as a server that answers and does not allow it. Passes everything else on.
+    RefusedOf(&'static str),
+    /// Fails invalidations of keys of this partition, as where its server is down and others are not. Passes everything else on.
+    DownFor(Partition),
     /// Passes reads on and holds their answers until the chaos changes: what comes then is old.
     HeldAnswers,
+    /// The same of calls of this verb alone, whether or not they change the store.
+    HeldAnswersOf(&'static str),
 }
 
 impl Chaos {
@@ -45,12 +51,16 @@ impl Chaos {
         match self {
             Self::Held => true,
             Self::HeldWrites | Self::HeldWritesAndAnswers => !matches!(verb, "get" | "get_many" | "poll"),
-            Self::Calm | Self::Down | Self::ReplyLost | Self::ReplyLostOf(_) | Self::HeldAnswers => false,
+            _ => false,
         }
     }
 
     fn holds_answer(self, verb: &str) -> bool {
-        matches!(self, Self::HeldAnswers | Self::HeldWritesAndAnswers) && matches!(verb, "get" | "get_many" | "poll")
+        match self {
+            Self::HeldAnswers | Self::HeldWritesAndAnswers => matches!(verb, "get" | "get_many" | "poll"),
+            Self::HeldAnswersOf(held) => held == verb,
+            _ => false,
+        }
     }
 }
 
@@ -218,6 +228,9 @@ impl<T> ChaosTier<T> {
         let now = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
         match now {
             Chaos::Down => Err(lost()),
+            Chaos::RefusedOf(refused) if refused == verb => {
+                Err(Error::new(ErrorKind::Refused, "chaos: the server does not allow it"))
+            }
             Chaos::ReplyLost => call.await.and(Err(lost())),
             Chaos::ReplyLostOf(lost_verb) if lost_verb == verb => call.await.and(Err(lost())),
             _ => {
@@ -265,6 +278,11 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         retain: Duration,
         notice: Option<&Notice>,
     ) -> Result<Told<Vec<Invalidated>>> {
+        if let Chaos::DownFor(partition) = *self.chaos.borrow()
+            && keys.iter().any(|told| told.key.partition() == partition)
+        {
+            return Err(lost());
+        }
         self.through("invalidate", self.inner.invalidate(keys, retain, notice)).await
     }
 

@@ -23,8 +23,10 @@ type Asked = (usize, Vec<u8>);
 enum Look {
     /// All that is to know.
     Known(Meta),
-    /// It has to be begun on this server, or is on another one.
+    /// It has to be begun on this server.
     Begin,
+    /// It is on another server.
+    Elsewhere,
     Failed(Error),
 }
 
@@ -64,7 +66,9 @@ impl RedisTier {
         };
         let settle = async |look, key: &[u8]| match look {
             Look::Known(meta) => Ok(meta),
-            Look::Begin => self.begin(deadline, key).await,
+            // This very server has just answered.
+            Look::Begin => self.begin(deadline, key).await.map_err(refused),
+            Look::Elsewhere => self.begin(deadline, key).await,
             Look::Failed(err) => Err(err),
         };
         let settled = join_all(looks.into_iter().zip(&share).map(|(look, (_, key))| settle(look, key))).await;
@@ -134,8 +138,9 @@ fn look(reply: RedisResult<Value>, server: &Server) -> Look {
     let found = match reply {
         Ok(found) => from_redis_value::<Option<Bytes>>(found),
         // The script is sent to where it is now, or fails for the same reason.
-        Err(err) if matches!(err.code(), Some("MOVED" | "ASK" | "CLUSTERDOWN")) => return Look::Begin,
-        Err(err) => return Look::Failed(from_driver(&err)),
+        Err(err) if matches!(err.code(), Some("MOVED" | "ASK" | "CLUSTERDOWN")) => return Look::Elsewhere,
+        Err(err) if err.code() == Some("LOADING") => return Look::Failed(from_driver(&err)),
+        Err(err) => return Look::Failed(refused(from_driver(&err))),
     };
     let Ok(found) = found else { return Look::Failed(not_understood()) };
     // What is no string, or not one of ours, the script says.
@@ -143,6 +148,15 @@ fn look(reply: RedisResult<Value>, server: &Server) -> Look {
         Some(meta) if meta.history == server.history => Look::Known(meta),
         _ => Look::Begin,
     }
+}
+
+/// A server that answers is not away, whatever it refuses: who has an older value must not count on that.
+fn refused(err: Error) -> Error {
+    if err.kind() != ErrorKind::Unavailable {
+        return err;
+    }
+    Error::new(ErrorKind::Refused, "Redis answers, and does not tell how far a partition's invalidations have come")
+        .with_source(err)
 }
 
 /// What a meta key has: incarnation, sequence and history, eight bytes each.

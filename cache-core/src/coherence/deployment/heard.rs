@@ -25,8 +25,7 @@ impl Ear for Deployment {
             let known = self.known(*partition);
             let mut state = known.state.lock();
             if std::mem::replace(&mut state.is_listening, false) {
-                state.subscription += 1;
-                state.ledger.deaf();
+                state.begin_anew();
                 known.verified.store(0, Ordering::Release);
             }
         }
@@ -51,17 +50,12 @@ impl Ear for Deployment {
                     |member: &&Arc<dyn Member>| member.name().as_bytes() == news.name && member.signature() != news.node;
                 for member in self.members().iter().filter(concerned) {
                     if !news.keys.as_ref().is_some_and(|keys| member.let_go_of(keys)) {
-                        self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
-                        member.suspect(partition);
+                        self.has_suspect(&**member, partition);
                     }
                 }
             }
         }
-        let mut state = self.known(partition).state.lock();
-        let verdict = state.ledger.applied(frame.incarnation, frame.sequence);
-        if self.settle(partition, verdict) {
-            self.publish();
-        }
+        self.applied(partition, frame.incarnation, frame.sequence);
     }
 
     fn changed(&self, key: &[u8]) {
@@ -72,8 +66,7 @@ impl Ear for Deployment {
             if !named.encoded.is_some_and(|encoded| member.ask_again(encoded))
                 && let Some(partition) = named.partition()
             {
-                self.counts.suspicions.fetch_add(1, Ordering::Relaxed);
-                member.suspect(partition);
+                self.has_suspect(&**member, partition);
             }
         }
     }

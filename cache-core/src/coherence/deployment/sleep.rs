@@ -38,9 +38,8 @@ impl Deployment {
             for partition in every_partition() {
                 let known = self.known(partition);
                 let mut state = known.state.lock();
-                // As after another subscription: polls that were sent before do not count.
-                state.subscription += 1;
-                state.ledger.deaf();
+                // As after another subscription.
+                state.begin_anew();
                 known.verified.store(0, Ordering::Release);
                 known.was_verified.store(0, Ordering::Release);
                 drop(state);

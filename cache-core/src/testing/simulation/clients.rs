@@ -96,6 +96,16 @@ impl Scene {
     }
 }
 
+/// What a program does that knows nothing of caches, if there is one.
+pub(super) async fn foreign(judge: Arc<Judge>, seed: u64) {
+    let Some(pace) = judge.plan.foreign else { return };
+    let mut dice = Rng::with_seed(seed ^ 0x0070_726f_6772_616d);
+    loop {
+        sleep(pace.mul_f64(2.0 * dice.f64())).await;
+        judge.foreign(dice.usize(..judge.plan.keys.len()));
+    }
+}
+
 /// The database as a process reaches it.
 struct Origin {
     scene: Arc<Scene>,
@@ -261,6 +271,8 @@ impl<L: LocalTier<u64, Row>> Client<L> {
         judge.note(Some(key), || {
             format!("node{node} (process {process}) has read {} {marks:?}, begun {:?}", row.version, began.time)
         });
+        // Beside what is sent: two runs of a seed have read the same.
+        self.node.world().note(&format!("node{node} reads {} {marks:?}", row.version));
         judge.read(Read { process, node, key, began, ended: judge.instant(), row, marks, after });
     }
 

@@ -27,11 +27,15 @@ pub enum Fault {
     MessagesSlow(Duration),
     /// The subscription's connection breaks, and none is made anew while this lasts.
     Deaf,
+    /// The subscription's connection carries nothing any more, and the node notices up to so long later.
+    HalfOpen(Duration),
     /// The process stands still, as by `SIGSTOP`.
     Paused,
+    /// The machine is suspended: the process stands still, and its clock with it, but not wall time.
+    Suspended,
     /// The process dies at once, and another one takes its place: see [`Node::again`](super::Node::again).
     Restarted,
-    /// The server refuses connections.
+    /// The server refuses connections, and those that stand break.
     Down,
     /// A replica becomes the server that has all but what came in the last so-and-so long.
     Failover(Duration),
@@ -53,7 +57,7 @@ pub struct Event {
 }
 
 impl Event {
-    /// A fault of all nodes, or of the server, this long after the simulation began; it does not last.
+    /// A fault of all nodes, or of the server, this long after the simulation began; it does not last, so most want [`lasting`](Self::lasting).
     pub fn at(at: Duration, fault: Fault) -> Self {
         Self { at, lasts: Duration::ZERO, node: None, fault }
     }
@@ -66,6 +70,11 @@ impl Event {
     /// It is about this node alone; nodes are counted from 0, as they were made.
     pub fn on(self, node: usize) -> Self {
         Self { node: Some(node), ..self }
+    }
+
+    /// Whether it does anything at all.
+    pub(super) fn is_something(&self) -> bool {
+        !(self.fault.needs_time() && self.lasts.is_zero())
     }
 
     pub(super) fn ends(&self) -> Duration {
@@ -102,6 +111,11 @@ impl Script {
         Self::default()
     }
 
+    /// Whether there is a fault like that.
+    pub(super) fn has(&self, like: impl Fn(Fault) -> bool) -> bool {
+        self.0.iter().any(|event| like(event.fault))
+    }
+
     /// The same and one more.
     pub fn with(mut self, event: Event) -> Self {
         self.0.push(event);
@@ -117,6 +131,25 @@ enum Operand {
 }
 
 impl Fault {
+    /// Whether the process stands still.
+    pub(super) fn stops(self) -> bool {
+        matches!(self, Self::Paused | Self::Suspended)
+    }
+
+    /// Whether it is nothing unless it lasts.
+    fn needs_time(self) -> bool {
+        !matches!(
+            self,
+            Self::Deaf
+                | Self::HalfOpen(_)
+                | Self::Restarted
+                | Self::Failover(_)
+                | Self::Wiped
+                | Self::SequencesForgotten
+                | Self::Evicted
+        )
+    }
+
     fn parts(self) -> (&'static str, Operand) {
         match self {
             Self::Cut => ("cut", Operand::None),
@@ -128,7 +161,9 @@ impl Fault {
             Self::Slow(time) => ("slow", Operand::Time(time)),
             Self::MessagesSlow(time) => ("messages-slow", Operand::Time(time)),
             Self::Deaf => ("deaf", Operand::None),
+            Self::HalfOpen(time) => ("half-open", Operand::Time(time)),
             Self::Paused => ("paused", Operand::None),
+            Self::Suspended => ("suspended", Operand::None),
             Self::Restarted => ("restarted", Operand::None),
             Self::Down => ("down", Operand::None),
             Self::Failover(lag) => ("failover", Operand::Time(lag)),
@@ -150,7 +185,9 @@ impl Fault {
             "slow" => Self::Slow(read_ms(words.next()?)?),
             "messages-slow" => Self::MessagesSlow(read_ms(words.next()?)?),
             "deaf" => Self::Deaf,
+            "half-open" => Self::HalfOpen(read_ms(words.next()?)?),
             "paused" => Self::Paused,
+            "suspended" => Self::Suspended,
             "restarted" => Self::Restarted,
             "down" => Self::Down,
             "failover" => Self::Failover(read_ms(words.next()?)?),
@@ -239,7 +276,9 @@ mod tests {
             Fault::Slow(half),
             Fault::MessagesSlow(half),
             Fault::Deaf,
+            Fault::HalfOpen(half),
             Fault::Paused,
+            Fault::Suspended,
             Fault::Restarted,
             Fault::Down,
             Fault::Failover(half),

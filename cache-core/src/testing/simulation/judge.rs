@@ -2,7 +2,7 @@
 
 use super::database::{Database, Row};
 use super::plan::Plan;
-use super::world::{Executed, Node, Watch, World};
+use super::world::{Change, Executed, Node, Watch, World};
 use crate::answer::{Freshness, Tier};
 use crate::codec::{Codec, MessagePack};
 use crate::coherence::Frame;
@@ -85,6 +85,8 @@ struct Claim {
     from: Instant,
     /// Of the processes that are bound by it at once. All others are within the bound.
     only: Option<usize>,
+    /// It is of L1 alone.
+    kept: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -138,6 +140,8 @@ struct Seen {
     suspicions: HashMap<usize, (u64, Duration)>,
     /// Who was granted a lease.
     granted: HashMap<Token, usize>,
+    /// What a foreign program last committed of each key.
+    foreign: HashMap<usize, u64>,
     violations: Vec<Violation>,
     history: Vec<(Option<usize>, Duration, String)>,
 }
@@ -223,6 +227,14 @@ impl Judge {
         }
     }
 
+    /// A program that knows nothing of caches commits a row, and then removes what L2 has of it.
+    pub(super) fn foreign(&self, key: usize) {
+        let version = self.database.commit(key, self.world.now());
+        self.note(Some(key), || format!("a foreign program commits version {version} and removes the record"));
+        self.seen.lock().foreign.insert(key, version);
+        self.world.0.server.unplant(&self.remote[key]);
+    }
+
     /// A client calls.
     pub(super) fn opens(&self, node: &Node, key: usize) -> u64 {
         let began = self.instant();
@@ -306,7 +318,7 @@ impl Judge {
             let mut seen = self.seen.lock();
             let was_told = seen.executed(process, key, version, began).is_some();
             // The node itself knows at once, whatever became of it.
-            let claim = |from: Instant, only| Claim { key, version, process, node, since: began, from, only };
+            let claim = |from: Instant, only| Claim { key, version, process, node, since: began, from, only, kept: false };
             seen.claims.push(claim(ended, Some(process)));
             // What could not be told is told as soon as it can be.
             let told = if is_ok { Some(ended) } else { self.plan.told_by(node, ended.time).map(Instant::end_of) };
@@ -374,6 +386,7 @@ impl Judge {
         for claim in seen.claims.iter().filter(|claim| claim.key == read.key && claim.version > read.row.version) {
             let (version, node, from) = (claim.version, claim.node, claim.from.time);
             match claim.only {
+                _ if claim.kept && tier != Some(Tier::L1) => {}
                 Some(process)
                     if process == read.process && claim.from < read.began && !self.lost(seen, claim, read, Duration::ZERO) =>
                 {
@@ -393,7 +406,7 @@ impl Judge {
         if let Some(Written { version, process, node, since }) = read.after
             && version > read.row.version
         {
-            let claim = Claim { key: read.key, version, process, node, since, from: read.began, only: None };
+            let claim = Claim { key: read.key, version, process, node, since, from: read.began, only: None, kept: false };
             if !self.lost(seen, &claim, read, Duration::ZERO) {
                 return violation("I12", since.time, format!("{got}, with the token of {version}"));
             }
@@ -516,9 +529,24 @@ impl Watch for Judge {
             // Who has sent it keeps the key blocked until it has the answer.
             if by != process {
                 let since = Instant { order: at.order - 1, time: at.time };
-                self.seen.lock().claims.push(Claim { key, version, process: by, node, since, from, only: Some(process) });
+                let claim = Claim { key, version, process: by, node, since, from, only: Some(process), kept: false };
+                self.seen.lock().claims.push(claim);
             }
         }
+    }
+
+    fn change(&self, key: &[u8]) -> Option<Change> {
+        let key = *self.keys.get(key)?;
+        let version = self.seen.lock().foreign.get(&key).copied()?;
+        Some(Change { key, version })
+    }
+
+    fn changed(&self, process: usize, change: &Change) {
+        let from = self.instant();
+        let Change { key, version } = *change;
+        self.note(Some(key), || format!("process {process} hears that a foreign program may have written {version}"));
+        let claim = Claim { key, version, process, node: 0, since: from, from, only: Some(process), kept: true };
+        self.seen.lock().claims.push(claim);
     }
 
     fn listens(&self, process: usize, listens: bool) {

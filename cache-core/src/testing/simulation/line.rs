@@ -69,6 +69,9 @@ impl Line {
             let Some(ear) = self.ear.upgrade() else { return };
             self.net.note(format_args!("node{} listens", self.node));
             self.net.watching(|watch| watch.listens(self.process.id(), true));
+            if self.net.tracks {
+                ear.may_have_changed(&all);
+            }
             ear.listening(&all);
             drop(ear);
             self.ended.notified().await;
@@ -104,33 +107,52 @@ impl Line {
     }
 }
 
-impl Ear for Mouth {
-    fn listening(&self, _: &[Partition]) {}
-
-    fn deaf(&self, _: &[Partition]) {}
-
-    fn hear(&self, partition: Partition, message: &[u8]) {
+impl Mouth {
+    /// Has the node told something in a while, if it comes there, once or twice.
+    fn carry(&self, tell: impl Fn(&Line, &dyn Ear) + Clone + Send + Sync + 'static) {
         let Some(line) = self.line.upgrade().filter(|line| line.is(self.connection)) else { return };
         for time in line.net.arrivals(line.node) {
-            let (line, message, connection) = (line.clone(), message.to_vec(), self.connection);
+            let (line, tell, connection) = (line.clone(), tell.clone(), self.connection);
             let process = line.process.clone();
             tokio::spawn(async move {
                 sleep(time).await;
                 process
                     .hold(async {
                         let is_cut = line.net.suffers(line.node, Fault::Cut);
-                        let Some(ear) = line.ear.upgrade().filter(|_| line.is(connection) && !is_cut) else { return };
-                        line.net.note(format_args!("node{} hears of partition {}", line.node, partition.index()));
-                        ear.hear(partition, &message);
-                        line.net.watching(|watch| watch.heard(line.process.id(), partition, &message));
+                        if let Some(ear) = line.ear.upgrade().filter(|_| line.is(connection) && !is_cut) {
+                            tell(&line, &*ear);
+                        }
                     })
                     .await;
             });
         }
     }
+}
 
-    /// The embedded tier says so only where it was told to track, and here it is not.
-    fn changed(&self, _: &[u8]) {}
+impl Ear for Mouth {
+    fn listening(&self, _: &[Partition]) {}
+
+    fn deaf(&self, _: &[Partition]) {}
+
+    fn hear(&self, partition: Partition, message: &[u8]) {
+        let message = message.to_vec();
+        self.carry(move |line, ear| {
+            line.net.note(format_args!("node{} hears of partition {}", line.node, partition.index()));
+            ear.hear(partition, &message);
+            line.net.watching(|watch| watch.heard(line.process.id(), partition, &message));
+        });
+    }
+
+    fn changed(&self, key: &[u8]) {
+        let Some(line) = self.line.upgrade() else { return };
+        let change = line.net.watching(|watch| watch.change(key)).flatten();
+        let key = key.to_vec();
+        self.carry(move |line, ear| {
+            line.net.note(format_args!("node{} hears of a change of {}", line.node, key.escape_ascii()));
+            ear.changed(&key);
+            line.net.watching(|watch| change.inspect(|change| watch.changed(line.process.id(), change)));
+        });
+    }
 
     fn may_have_changed(&self, _: &[Partition]) {}
 }

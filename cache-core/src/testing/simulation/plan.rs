@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub(super) grace: Duration,
     pub(super) versioned: bool,
     pub(super) strict: bool,
+    /// The server tracks writes, and a program that knows nothing of caches commits and removes records, on average this often.
+    pub(super) foreign: Option<Duration>,
     /// Loads read a replica of the database that is up to so far behind.
     pub(super) lag: Option<Duration>,
     /// A replica of the server answers so many reads, so far behind.
@@ -70,6 +72,7 @@ impl Plan {
             grace,
             versioned,
             strict,
+            foreign: None,
             lag,
             replicas,
             request_timeout: one_of(dice, &[ms(200), ms(500), ms(1_000)]),
@@ -99,7 +102,40 @@ impl Plan {
                 plan.script.0.push(Event { at, lasts, fault: Fault::MessagesLost(100), ..fault });
             }
         }
+        plan.vary(seed);
         plan
+    }
+
+    /// What was thought of later, from dice of its own: kept seeds stay what they were.
+    fn vary(&mut self, seed: u64) {
+        let dice = &mut Rng::with_seed(seed ^ 0x0066_6f72_6569_676e);
+        for event in &mut self.script.0 {
+            event.fault = match event.fault {
+                Fault::Paused if dice.bool() => Fault::Suspended,
+                Fault::Deaf if dice.bool() => Fault::HalfOpen(ms(dice.u64(1..1_500))),
+                fault => fault,
+            };
+        }
+        // A foreign program removes floors and marks, and does not tell again what a failover lost.
+        let may_be_foreign = !self.strict && self.lag.is_none() && !self.script.has(|fault| matches!(fault, Fault::Failover(_)));
+        if may_be_foreign && dice.u8(..100) < 50 {
+            self.foreign = Some(one_of(dice, &[ms(100), ms(300)]));
+        }
+    }
+
+    /// These faults in place of its own, but for those that the promise excepts for such a configuration: see [`excepts`](Self::excepts).
+    pub(super) fn take(&mut self, script: &Script) {
+        let events = script.0.iter().filter(|event| !self.excepts(event.fault));
+        self.script = Script(events.copied().collect());
+    }
+
+    /// What loses a mark, or a floor that nothing else has.
+    fn excepts(&self, fault: Fault) -> bool {
+        match fault {
+            Fault::Wiped | Fault::Evicted => self.strict || self.lag.is_some(),
+            Fault::Failover(_) => self.strict || self.foreign.is_some(),
+            _ => false,
+        }
     }
 
     fn fault(&self, dice: &mut Rng) -> Event {
@@ -128,11 +164,10 @@ impl Plan {
             95..=97 => Fault::Wiped,
             _ => Fault::Evicted,
         };
-        // What the promise excepts: a mark or a floor that the server has lost.
         let fault = match fault {
+            fault if !self.excepts(fault) => fault,
             Fault::Wiped | Fault::Evicted if self.lag.is_some() => Fault::SequencesForgotten,
-            Fault::Wiped | Fault::Evicted | Fault::Failover(_) if self.strict => Fault::Paused,
-            fault => fault,
+            _ => Fault::Paused,
         };
         let lasts = match fault {
             Fault::Restarted | Fault::Failover(_) | Fault::SequencesForgotten | Fault::Wiped | Fault::Evicted => Duration::ZERO,
@@ -174,8 +209,15 @@ impl Plan {
 
     /// For how long of a time the node stood still.
     pub(super) fn stood(&self, node: usize, from: Duration, to: Duration) -> Duration {
-        let pauses = self.script.0.iter().filter(|event| event.is_about(node) && event.fault == Fault::Paused);
-        pauses.map(|pause| pause.ends().min(to).saturating_sub(pause.at.max(from))).sum()
+        let mut pauses: Vec<_> = self.script.0.iter().filter(|event| event.is_about(node) && event.fault.stops()).collect();
+        pauses.sort_by_key(|pause| pause.at);
+        let (mut stood, mut until) = (Duration::ZERO, from);
+        for pause in pauses {
+            let end = pause.ends().min(to);
+            stood += end.saturating_sub(pause.at.max(until));
+            until = until.max(end);
+        }
+        stood
     }
 }
 
@@ -188,6 +230,7 @@ fn disturbs(fault: Fault) -> bool {
             | Fault::MessagesDoubled(_)
             | Fault::MessagesSlow(_)
             | Fault::Deaf
+            | Fault::HalfOpen(_)
             | Fault::SequencesForgotten
             | Fault::Evicted
             | Fault::Restarted

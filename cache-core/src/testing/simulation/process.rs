@@ -1,9 +1,9 @@
-//! A simulated process: it has a clock, it can stand still while time goes on, and it can die.
+//! A simulated process: it has a clock, it can stand still while time goes on, alone or with its machine, and it can die.
 
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll, Waker};
+use std::task::{Poll, Waker};
 use tokio::time::Instant;
 
 /// See the module.
@@ -20,16 +20,14 @@ pub(crate) struct Process {
 
 #[derive(Debug, Default)]
 struct State {
-    fate: Fate,
+    is_dead: bool,
+    /// How many faults have it stand still, and how many of them its clock.
+    stands: u32,
+    sleeps: u32,
+    /// Since when the machine is suspended, in nanoseconds, and for how long it was before.
+    asleep: Option<u64>,
+    slept: u64,
     waiting: Vec<Waker>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Fate {
-    #[default]
-    Runs,
-    Stands,
-    Dead,
 }
 
 impl Process {
@@ -41,8 +39,15 @@ impl Process {
         self.id
     }
 
-    /// Since the world began.
+    /// Since the world began, but for the time that the machine was suspended.
     pub(crate) fn nanos(&self) -> u64 {
+        let wall = self.wall_nanos();
+        let state = self.state.lock();
+        state.asleep.unwrap_or(wall) - state.slept
+    }
+
+    /// Since the world began.
+    pub(crate) fn wall_nanos(&self) -> u64 {
         if tokio::runtime::Handle::try_current().is_ok() {
             let now = u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX / 4);
             // Ordering: relaxed, for a simulation has one thread.
@@ -55,38 +60,46 @@ impl Process {
     pub(crate) async fn hold<F: Future>(&self, future: F) -> F::Output {
         let mut future = Some(Box::pin(future));
         poll_fn(|cx| {
-            match self.fate(cx) {
-                Fate::Runs => {}
-                Fate::Stands => return Poll::Pending,
-                Fate::Dead => {
-                    future = None;
-                    return Poll::Pending;
-                }
+            let mut state = self.state.lock();
+            if state.is_dead {
+                drop(state);
+                future = None;
+                return Poll::Pending;
             }
+            if state.stands > 0 {
+                state.waiting.push(cx.waker().clone());
+                return Poll::Pending;
+            }
+            drop(state);
             future.as_mut().map_or(Poll::Pending, |future| future.as_mut().poll(cx))
         })
         .await
     }
 
-    fn fate(&self, cx: &Context<'_>) -> Fate {
+    /// It stands still, and if its machine is suspended its clock with it.
+    pub(super) fn stand(&self, is_suspended: bool) {
+        let now = self.wall_nanos();
         let mut state = self.state.lock();
-        if state.fate == Fate::Stands {
-            state.waiting.push(cx.waker().clone());
-        }
-        state.fate
-    }
-
-    pub(super) fn stand(&self) {
-        let mut state = self.state.lock();
-        if state.fate == Fate::Runs {
-            state.fate = Fate::Stands;
+        state.stands += 1;
+        if is_suspended {
+            state.sleeps += 1;
+            state.asleep.get_or_insert(now);
         }
     }
 
-    pub(super) fn go_on(&self) {
+    /// The end of what was begun so.
+    pub(super) fn go_on(&self, was_suspended: bool) {
+        let now = self.wall_nanos();
         let mut state = self.state.lock();
-        if state.fate == Fate::Stands {
-            state.fate = Fate::Runs;
+        state.stands -= 1;
+        if was_suspended {
+            state.sleeps -= 1;
+            if state.sleeps == 0 {
+                state.slept += state.asleep.take().map_or(0, |since| now - since);
+            }
+        }
+        if state.stands > 0 {
+            return;
         }
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
@@ -95,13 +108,13 @@ impl Process {
 
     pub(super) fn die(&self) {
         let mut state = self.state.lock();
-        state.fate = Fate::Dead;
+        state.is_dead = true;
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
     }
 
     pub(super) fn is_dead(&self) -> bool {
-        self.state.lock().fate == Fate::Dead
+        self.state.lock().is_dead
     }
 }

@@ -67,7 +67,8 @@ impl Trial {
         Self { seed, script: None, is_traced: false }
     }
 
-    /// These faults in place of the seed's.
+    /// These faults in place of the seed's, but for those that the promise excepts for the seed's configuration: what loses records, where the cache is strict or loads read a
+    /// replica that lags, and a failover where a foreign program writes.
     pub fn script(self, script: Script) -> Self {
         Self { script: Some(script), ..self }
     }
@@ -85,12 +86,15 @@ impl Trial {
     fn run_shared<L: LocalTier<u64, Row>>(&self, l1: Arc<dyn Fn() -> L>) -> Outcome {
         let mut plan = Plan::draw(self.seed);
         if let Some(script) = &self.script {
-            plan.script = script.clone();
+            plan.take(script);
         }
         let script = plan.script.clone();
         let mut simulation = Simulation::new(self.seed).script(script.clone()).request_timeout(plan.request_timeout);
         if let Some((share, lag)) = plan.replicas {
             simulation = simulation.replica_reads(share, lag);
+        }
+        if plan.foreign.is_some() {
+            simulation = simulation.tracking();
         }
         if self.is_traced {
             simulation = simulation.traced();
@@ -102,6 +106,7 @@ impl Trial {
             let watch: Arc<dyn Watch> = judge.clone();
             let _ = world.0.watch.set(Arc::downgrade(&watch));
             let scene = Scene::new(judge.clone(), seed);
+            let _foreign = tokio::spawn(super::clients::foreign(judge.clone(), seed));
             let lives: Vec<_> = (0..nodes).map(|_| scene.clone().live(world.node(), l1.clone())).collect();
             let _ = tokio::time::timeout(length, futures_util::future::join_all(lives)).await;
             let (violations, unverified) = judge.verdict();

@@ -29,6 +29,7 @@ const NOTICED_MS: u64 = 2_000;
 /// |---|---|---|
 /// | [`script`](Self::script) | no fault | what goes wrong |
 /// | [`request_timeout`](Self::request_timeout) | 1 s | how long a node waits for a reply |
+/// | [`tracking`](Self::tracking) | no | whether the server tells its listeners of each change of a record |
 /// | [`replica_reads`](Self::replica_reads) | none | how many reads a replica answers, and how far it lags |
 /// | [`traced`](Self::traced) | no | whether the trace is kept as text |
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ pub struct Simulation {
     script: Script,
     patience: Duration,
     replica: Option<(u8, Duration)>,
+    tracks: bool,
     is_traced: bool,
 }
 
@@ -58,7 +60,7 @@ pub struct Ran<T> {
 impl Simulation {
     /// Without faults. The seed decides how long requests and messages take, which of them a fault takes, and what the library does by chance.
     pub fn new(seed: u64) -> Self {
-        Self { seed, script: Script::new(), patience: Duration::from_secs(1), replica: None, is_traced: false }
+        Self { seed, script: Script::new(), patience: Duration::from_secs(1), replica: None, tracks: false, is_traced: false }
     }
 
     /// What goes wrong.
@@ -76,6 +78,12 @@ impl Simulation {
         Self { replica: Some((share, lag)), ..self }
     }
 
+    /// The server tells its listeners of each change of a record, whoever made it, as Redis does where it tracks writes: see `RedisTierBuilder::tracking`.
+    /// What changes under [`World::server`]'s hands is told, too.
+    pub fn tracking(self) -> Self {
+        Self { tracks: true, ..self }
+    }
+
     /// Keeps the trace as text.
     pub fn traced(self) -> Self {
         Self { is_traced: true, ..self }
@@ -86,7 +94,7 @@ impl Simulation {
     /// Chance is `fastrand`'s of this thread, seeded. A scenario that wants its runs repeated bit for bit uses no other, no other clock, and no thread.
     ///
     /// # Panics
-    /// With the scenario, and within a runtime.
+    /// With the scenario, within a runtime, and if the script is about a node that was not made.
     pub fn run<T, F: Future<Output = T>>(self, scenario: impl FnOnce(World) -> F) -> Ran<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         let runtime = runtime.expect("a runtime without I/O needs nothing of the system");
@@ -96,6 +104,10 @@ impl Simulation {
             let world = World::new(&self);
             let outcome = scenario(world.clone()).await;
             let net = &world.0;
+            let nodes = net.nodes.lock().len();
+            for event in net.script.lock().iter() {
+                assert!((0..nodes).any(|node| event.is_about(node)), "'{event}' is about a node that there was not");
+            }
             Ran { outcome, digest: net.trace.digest(), trace: net.trace.take(), simulated: world.now() }
         });
         drop(runtime);
@@ -110,12 +122,23 @@ pub(super) trait Watch: Send + Sync {
     fn executed(&self, call: &Executed<'_>);
     /// A process is about to hear a message.
     fn heard(&self, process: usize, partition: Partition, message: &[u8]);
+    /// A process has heard that a key has changed.
+    fn changed(&self, process: usize, change: &Change);
+    /// Which version of a row a change of its key goes by that happens now.
+    fn change(&self, key: &[u8]) -> Option<Change>;
     /// A process listens from now on, or does not.
     fn listens(&self, process: usize, listens: bool);
     /// A replica has all there is now, and will be promoted.
     fn replicated(&self, promotion: Duration);
     /// It was promoted.
     fn promoted(&self, promotion: Duration);
+}
+
+/// A change of a key by a foreign program: what is older than this version has no place in L1 any more.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change {
+    pub(super) key: usize,
+    pub(super) version: u64,
 }
 
 /// A call that the server has done.
@@ -146,6 +169,7 @@ pub(super) struct Net {
     script: Mutex<Vec<Event>>,
     dice: Mutex<fastrand::Rng>,
     pub(super) server: EmbeddedTier,
+    pub(super) tracks: bool,
     replica: Option<(u8, EmbeddedTier)>,
     /// Counts the servers: connections are to one of them.
     servers: AtomicU64,
@@ -169,10 +193,8 @@ impl Net {
         self.trace.note(self.now(), what);
     }
 
-    pub(super) fn watching(&self, tell: impl FnOnce(&dyn Watch)) {
-        if let Some(watch) = self.watch.get().and_then(Weak::upgrade) {
-            tell(&*watch);
-        }
+    pub(super) fn watching<R>(&self, tell: impl FnOnce(&dyn Watch) -> R) -> Option<R> {
+        self.watch.get().and_then(Weak::upgrade).map(|watch| tell(&*watch))
     }
 
     pub(super) fn way(&self, node: usize) -> Way {
@@ -233,7 +255,8 @@ impl World {
             patience: simulation.patience,
             script: Mutex::default(),
             dice: Mutex::new(fastrand::Rng::with_seed(simulation.seed ^ 0x006e_6574)),
-            server: EmbeddedTier::new().clock(clock()),
+            server: if simulation.tracks { EmbeddedTier::new().tracking() } else { EmbeddedTier::new() }.clock(clock()),
+            tracks: simulation.tracks,
             replica: simulation.replica.map(|(share, _)| (share, EmbeddedTier::new().clock(clock()))),
             servers: AtomicU64::new(0),
             nodes: Mutex::default(),
@@ -292,7 +315,11 @@ impl World {
     }
 
     /// A fault more, beside those of the script. Times are counted from when the simulation began; one in the past begins now.
+    ///
+    /// # Panics
+    /// If the fault is one that has to last, and it does not.
     pub fn inject(&self, event: Event) {
+        assert!(event.is_something(), "'{event}' does nothing: tell how long it lasts");
         self.0.script.lock().push(event);
         let world = self.clone();
         tokio::spawn(async move { world.carry_out(event).await });
@@ -319,15 +346,15 @@ impl World {
         }
         net.note(format_args!("{event}"));
         match event.fault {
-            Fault::Paused => {
+            _ if event.fault.stops() => {
                 let processes = net.processes_of(&event);
                 for process in &processes {
-                    process.stand();
+                    process.stand(event.fault == Fault::Suspended);
                 }
                 sleep_until(event.ends()).await;
                 net.note(format_args!("over: {event}"));
                 for process in &processes {
-                    process.go_on();
+                    process.go_on(event.fault == Fault::Suspended);
                 }
             }
             Fault::Restarted => {
@@ -339,7 +366,8 @@ impl World {
                 net.nodes.lock().iter().for_each(|node| node.send_modify(|_| ()));
             }
             Fault::Deaf => net.sever(|node| event.is_about(node), 0),
-            Fault::Down => net.sever(|_| true, 100),
+            Fault::HalfOpen(noticed) => net.sever(|node| event.is_about(node), noticed.as_millis() as u64),
+            Fault::Down => net.sever(|node| event.is_about(node), 100),
             Fault::Wiped => {
                 net.servers.fetch_add(1, Ordering::Relaxed);
                 net.server.promote(EmbeddedTier::new().replicate());
