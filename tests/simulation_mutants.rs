@@ -34,6 +34,7 @@ const MUTANTS: &[&str] = &[
     "JoinUnverified",
     "NotOwed",
     "GraceForSuspects",
+    "RefusedIsAway",
     "NoPolls",
     "NoMark",
     "UnmarkTakesAll",

@@ -159,9 +159,13 @@ impl EmbeddedTier {
     fn with<R>(&self, f: impl FnOnce(&mut Store) -> R) -> R {
         let mut store = self.store.lock();
         let result = f(&mut store);
-        let changed = store.changed.as_mut().map(std::mem::take).filter(|changed| !changed.is_empty());
+        let mut changed = store.changed.as_mut().map(std::mem::take).filter(|changed| !changed.is_empty());
         let ears: Vec<_> = changed.iter().flat_map(|_| store.ears.iter().filter_map(|(_, ear)| ear.upgrade())).collect();
         drop(store);
+        // In the same order each time: a simulation has to repeat itself.
+        if let Some(keys) = &mut changed {
+            keys.sort();
+        }
         for key in changed.iter().flatten() {
             for ear in &ears {
                 ear.changed(key);

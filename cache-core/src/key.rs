@@ -261,7 +261,7 @@ tuple_keys!(A B C D E F);
 
 /// Sixteen bytes of a key's digest, kept in its record and compared on every read: no answer under one key ever holds what
 /// was stored under another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Echo([u8; 16]);
 
 impl Echo {
@@ -277,7 +277,7 @@ impl Echo {
 }
 
 /// A key as L2 knows it: the whole Redis key, the echo for its record, and its partition.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemoteKey {
     bytes: Bytes,
     echo: Echo,
@@ -285,7 +285,7 @@ pub struct RemoteKey {
     encoded: Encoded,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Encoded {
     /// The rest of the Redis key, from here on.
     From(usize),

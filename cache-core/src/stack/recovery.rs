@@ -11,7 +11,7 @@ use crate::partition::Partition;
 use crate::remote::Invalidation;
 use futures_util::future::join_all;
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,7 +28,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_
 pub(super) struct Recovery<K>(Mutex<Owed<K>>);
 
 struct Owed<K> {
-    keys: HashMap<RemoteKey, Debt<K>>,
+    keys: BTreeMap<RemoteKey, Debt<K>>,
     /// A clear, which covers all keys; how often one came to be owed.
     clears: u64,
     /// How many invalidations of keys have failed.
@@ -50,7 +50,7 @@ struct Debt<K> {
 
 impl<K> Default for Recovery<K> {
     fn default() -> Self {
-        Self(Mutex::new(Owed { keys: HashMap::new(), clears: 0, failures: 0, from: 0, is_running: false }))
+        Self(Mutex::new(Owed { keys: BTreeMap::new(), clears: 0, failures: 0, from: 0, is_running: false }))
     }
 }
 
@@ -123,7 +123,7 @@ where
             warn!(cache = %self.name, "too many invalidations could not be told: the whole cache will be cleared");
             owed.clears = 1;
             self.flights.block_all(true);
-            let hashes: Vec<_> = owed.keys.drain().map(|(_, debt)| debt.hash).collect();
+            let hashes: Vec<_> = std::mem::take(&mut owed.keys).into_values().map(|debt| debt.hash).collect();
             hashes.into_iter().chain([hash]).for_each(|hash| self.flights.unblock(hash));
         }
         self.settle_soon(owed);
@@ -152,7 +152,7 @@ where
         let mut owed = self.recovery.0.lock();
         owed.clears += 1;
         self.flights.block_all(true);
-        let hashes: Vec<_> = owed.keys.drain().map(|(_, debt)| debt.hash).collect();
+        let hashes: Vec<_> = std::mem::take(&mut owed.keys).into_values().map(|debt| debt.hash).collect();
         for hash in hashes {
             self.flights.unblock(hash);
         }
@@ -197,7 +197,7 @@ where
             }
             Next::Keys(debts) => {
                 // A partition's by themselves: the master of one may be away, and another's not.
-                let mut lots: HashMap<Partition, Vec<_>> = HashMap::new();
+                let mut lots: BTreeMap<Partition, Vec<_>> = BTreeMap::new();
                 for debt in debts {
                     lots.entry(debt.0.partition()).or_default().push(debt);
                 }

@@ -29,6 +29,8 @@ pub enum Fault {
     Deaf,
     /// The subscription's connection carries nothing any more, and the node notices up to so long later.
     HalfOpen(Duration),
+    /// The server answers, and refuses to tell how far invalidations have come.
+    PollsRefused,
     /// The process stands still, as by `SIGSTOP`.
     Paused,
     /// The machine is suspended: the process stands still, and its clock with it, but not wall time.
@@ -162,6 +164,7 @@ impl Fault {
             Self::MessagesSlow(time) => ("messages-slow", Operand::Time(time)),
             Self::Deaf => ("deaf", Operand::None),
             Self::HalfOpen(time) => ("half-open", Operand::Time(time)),
+            Self::PollsRefused => ("polls-refused", Operand::None),
             Self::Paused => ("paused", Operand::None),
             Self::Suspended => ("suspended", Operand::None),
             Self::Restarted => ("restarted", Operand::None),
@@ -186,6 +189,7 @@ impl Fault {
             "messages-slow" => Self::MessagesSlow(read_ms(words.next()?)?),
             "deaf" => Self::Deaf,
             "half-open" => Self::HalfOpen(read_ms(words.next()?)?),
+            "polls-refused" => Self::PollsRefused,
             "paused" => Self::Paused,
             "suspended" => Self::Suspended,
             "restarted" => Self::Restarted,
@@ -277,6 +281,7 @@ mod tests {
             Fault::MessagesSlow(half),
             Fault::Deaf,
             Fault::HalfOpen(half),
+            Fault::PollsRefused,
             Fault::Paused,
             Fault::Suspended,
             Fault::Restarted,

@@ -17,6 +17,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
+/// A server that was away and is back is known to be back so much later: a request's timeout, and a retry.
+const SEEN_TO_BE_BACK: Duration = Duration::from_secs(3);
+
 /// What must not have happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -349,6 +352,14 @@ impl Judge {
                     format!("node{} trusts an entry of {age:?} ago and has not listened since {:?}", read.node, since.time);
                 self.violated("trust", key, since.time, text);
             }
+        }
+        let well_since = read.began.time.saturating_sub(SEEN_TO_BE_BACK);
+        if matches!(read.marks, Some((Tier::L1, Freshness::Unverified, _)))
+            && !self.plan.disturbed(read.node, well_since, read.ended.time)
+        {
+            let text =
+                format!("node{} serves what it cannot verify, and the server has answered since {well_since:?}", read.node);
+            self.violated("grace", key, well_since, text);
         }
         self.seen.lock().reads.push(read);
     }

@@ -116,6 +116,14 @@ impl Plan {
                 fault => fault,
             };
         }
+        // Nobody hears, and polls do not help.
+        if dice.u8(..100) < 25 {
+            let at = ms(dice.u64(200..self.calm_from.as_millis() as u64));
+            let lasts = (self.bound * 3 + ms(dice.u64(0..1_000))).min(self.calm_from.saturating_sub(at)).max(ms(1));
+            let node = Some(dice.usize(..self.nodes));
+            self.script.0.push(Event { at, lasts, node, fault: Fault::PollsRefused });
+            self.script.0.push(Event { at, lasts, node, fault: Fault::MessagesLost(100) });
+        }
         // A foreign program removes floors and marks, and does not tell again what a failover lost.
         let may_be_foreign = !self.strict && self.lag.is_none() && !self.script.has(|fault| matches!(fault, Fault::Failover(_)));
         if may_be_foreign && dice.u8(..100) < 50 {
@@ -189,7 +197,11 @@ impl Plan {
         let wanted = RECOVERS_IN + self.bound / 3;
         let mut began = from;
         loop {
-            let disturbed = self.script.0.iter().filter(|event| event.is_about(node) && disturbs(event.fault));
+            let disturbed = self
+                .script
+                .0
+                .iter()
+                .filter(|event| event.is_about(node) && (disturbs(event.fault) || event.fault == Fault::PollsRefused));
             let over = disturbed.filter(|event| event.at < began + wanted && event.ends() + ms(1) > began).map(Event::ends).max();
             match over {
                 Some(over) => began = over + ms(1),
@@ -231,6 +243,7 @@ fn disturbs(fault: Fault) -> bool {
             | Fault::MessagesSlow(_)
             | Fault::Deaf
             | Fault::HalfOpen(_)
+            | Fault::PollsRefused
             | Fault::SequencesForgotten
             | Fault::Evicted
             | Fault::Restarted

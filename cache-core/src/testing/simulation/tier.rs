@@ -215,7 +215,14 @@ impl RemoteTier for SimulatedTier {
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
         let (prefix, partitions) = (prefix.to_owned(), partitions.to_vec());
         let call = Call { verb: "poll", may_run_twice: false, keys: Vec::new(), told: Vec::new() };
-        self.send(call, move |server| now(server.poll(&prefix, &partitions)), none).await
+        let (net, node) = (self.net.clone(), self.node);
+        let poll = move |server: &EmbeddedTier| {
+            if net.suffers(node, Fault::PollsRefused) {
+                return Err(Error::new(ErrorKind::Refused, "simulation: the server refuses polls"));
+            }
+            now(server.poll(&prefix, &partitions))
+        };
+        self.send(call, poll, none).await
     }
 
     fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {
