@@ -12,3 +12,4 @@ mod slow;
 #[path = "../support/mod.rs"]
 mod support;
 mod tracking;
+mod user_code;
