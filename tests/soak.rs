@@ -9,7 +9,7 @@ mod events;
 #[path = "../examples/coherence_soak/resp.rs"]
 mod resp;
 
-use check::{Findings, Ledger};
+use check::{Findings, Ledger, Limits};
 use events::{Mark, Observed, ReadLog, Told, ToldLog, take_observed, told_since};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -18,7 +18,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const SECOND: u64 = 1_000_000_000;
-const BOUND: u64 = 3 * SECOND;
+const LIMITS: Limits = Limits { bound: 3 * SECOND, grace: 5 * SECOND };
 
 /// Version 2 at 10 s, by node 1; version 3 at 20 s, by node 2.
 fn ledger() -> Ledger {
@@ -30,7 +30,7 @@ fn ledger() -> Ledger {
 
 fn looked_at(node: u32, read: Observed) -> Findings {
     let mut findings = Findings::new();
-    findings.look_at(&mut ledger(), BOUND, node, read);
+    findings.look_at(&mut ledger(), LIMITS, node, read);
     findings
 }
 
@@ -64,21 +64,58 @@ fn a_newer_version_that_was_told_earlier_convicts_the_older_ones_too() {
     // Told before version 2 was.
     ledger.add(Told { at: 5 * SECOND, version: 4, key: 0, node: 4 });
     let mut findings = Findings::new();
-    findings.look_at(&mut ledger, BOUND, 3, read(9 * SECOND, 1));
-    findings.look_at(&mut ledger, BOUND, 3, read(9 * SECOND, 3));
-    findings.look_at(&mut ledger, BOUND, 3, read(9 * SECOND, 4));
+    findings.look_at(&mut ledger, LIMITS, 3, read(9 * SECOND, 1));
+    findings.look_at(&mut ledger, LIMITS, 3, read(9 * SECOND, 3));
+    findings.look_at(&mut ledger, LIMITS, 3, read(9 * SECOND, 4));
     assert_eq!((findings.late, findings.verified), (2, 3));
 }
 
 #[test]
 fn what_is_marked_is_counted_apart_but_a_nodes_own_invalidation_binds_it_at_once() {
-    let marked = Observed { mark: Mark::Marked, ..read(100 * SECOND, 1) };
+    let marked = Observed { mark: Mark::Marked, ..read(17 * SECOND, 1) };
     let findings = looked_at(3, marked);
     assert_eq!((findings.violations(), findings.marked, findings.verified), (0, 1, 0));
     assert_eq!(looked_at(1, marked).own, 1);
     assert_eq!(looked_at(1, read(10 * SECOND, 1)).own, 1, "no bound");
     assert_eq!(looked_at(1, read(10 * SECOND - 1, 1)).own, 0);
     assert_eq!(looked_at(1, read(11 * SECOND, 2)).own, 0);
+}
+
+#[test]
+fn what_is_marked_has_bound_and_grace_and_no_longer() {
+    let beyond = |began, version| {
+        let findings = looked_at(3, Observed { mark: Mark::Marked, ..read(began, version) });
+        assert_eq!((findings.marked, findings.late, findings.violations()), (1, 0, findings.beyond));
+        findings.beyond
+    };
+    assert_eq!(beyond(18 * SECOND, 1), 0, "at their end");
+    assert_eq!(beyond(18 * SECOND + 1, 1), 1);
+    assert_eq!(beyond(28 * SECOND, 2), 0);
+    assert_eq!(beyond(28 * SECOND + 1, 2), 1);
+    assert_eq!(beyond(100 * SECOND, 3), 0);
+    let stalest = looked_at(3, Observed { mark: Mark::Marked, ..read(12 * SECOND, 1) }).marked_stalest_ms();
+    assert!((stalest - 2_000.0).abs() < f64::EPSILON, "{stalest}");
+}
+
+#[test]
+fn what_every_node_had_may_not_be_older_again_though_nobody_told_it() {
+    let mut ledger = ledger();
+    ledger.add_healed(&[5], 30 * SECOND);
+    let mut late = |read| {
+        let mut findings = Findings::new();
+        findings.look_at(&mut ledger, LIMITS, 1, read);
+        (findings.late, findings.own)
+    };
+    assert_eq!(late(read(33 * SECOND, 4)), (0, 0));
+    assert_eq!(late(read(33 * SECOND + 1, 4)), (1, 0));
+    assert_eq!(late(read(50 * SECOND, 5)), (0, 0));
+}
+
+#[test]
+fn what_did_not_heal_and_what_nobody_told_are_violations() {
+    let mut findings = Findings::new();
+    (findings.unhealed, findings.untold) = (2, 3);
+    assert_eq!(findings.violations(), 5);
 }
 
 #[test]
@@ -91,8 +128,8 @@ fn what_is_forgotten_still_convicts() {
     let mut ledger = ledger();
     ledger.forget_before(30 * SECOND);
     let mut findings = Findings::new();
-    findings.look_at(&mut ledger, BOUND, 3, read(40 * SECOND, 1));
-    findings.look_at(&mut ledger, BOUND, 1, read(40 * SECOND, 1));
+    findings.look_at(&mut ledger, LIMITS, 3, read(40 * SECOND, 1));
+    findings.look_at(&mut ledger, LIMITS, 1, read(40 * SECOND, 1));
     assert_eq!((findings.late, findings.own), (2, 1));
 }
 
@@ -168,47 +205,75 @@ fn output(soak: &mut Command) -> (Output, String) {
     (output, text)
 }
 
-fn results(file: &Path) -> serde_json::Value {
-    serde_json::from_slice(&fs::read(file).unwrap()).unwrap()
-}
-
-#[test]
-fn no_read_is_older_than_the_bound_though_messages_are_lost_and_redis_and_writers_are_killed() {
+/// Runs it for a second a fault: what it wrote. Its exit code must be that of a good run.
+fn run(arguments: &[&str]) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("soak.json");
-    let faults = "lost-messages,killed-redis,killed-writer";
-    let (output, _) =
-        output(soak().args(LOAD).args(["--seconds", "3", "--bound", "1000", "--fault", faults, "--json"]).arg(&file));
+    let short = ["--seconds", "1", "--bound", "1000", "--grace", "1", "--json"];
+    let (output, _) = output(soak().args(LOAD).args(short).arg(&file).args(arguments));
     assert!(output.status.success());
-    let results = results(&file);
-    assert_eq!(results["violations"], 0);
-    for name in ["staleness_p50_ms", "staleness_p99_ms", "staleness_max_ms", "l1_hit_rate"] {
-        assert!(results[name].is_number(), "{name}");
-        for fault in faults.split(',') {
-            assert!(results["faults"][fault][name].is_number(), "{name} of {fault}");
+    serde_json::from_slice(&fs::read(&file).unwrap()).unwrap()
+}
+
+/// Each fault of a run did what its name says, and no read told of it.
+fn assert_kept(results: &serde_json::Value, faults: &[&str]) {
+    assert_eq!((results["violations"].as_u64(), results["unhealed"].as_u64()), (Some(0), Some(0)));
+    let phases = results["faults"].as_object().unwrap();
+    for (fault, phase) in phases {
+        assert!(phase["verified_reads"].as_u64() > Some(100), "{fault}: {phase}");
+        assert!(phase["invalidations"].as_u64() > Some(5), "{fault}: {phase}");
+        for name in ["staleness_p50_ms", "staleness_p99_ms", "staleness_max_ms", "l1_hit_rate"] {
+            assert!(results[name].is_number() && phase[name].is_number(), "{name} of {fault}");
         }
     }
-    for (fault, phase) in results["faults"].as_object().unwrap() {
-        assert!(phase["verified_reads"].as_u64() > Some(100), "{fault}: {phase}");
-        assert!(phase["invalidations"].as_u64() > Some(10), "{fault}: {phase}");
+    for &fault in faults {
+        assert!(phases[fault]["effect"]["count"].as_u64() > Some(0), "{fault}: {}", phases[fault]);
     }
-    // The faults are faults.
-    let phases = &results["faults"];
-    assert!(phases["lost-messages"]["staleness_max_ms"].as_f64() > Some(100.0), "nothing was lost");
-    assert!(phases["killed-redis"]["failed_invalidations"].as_u64() > Some(0), "nothing was away");
-    assert!(phases["killed-writer"]["times"].as_u64() > Some(0), "nobody was killed");
+    assert_eq!(phases.len(), faults.len() + 2, "the start and ordinary running, too");
 }
 
 #[test]
-fn without_guards_lost_messages_leave_old_values() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("soak.json");
-    let faults = ["--seconds", "3", "--bound", "1000", "--fault", "lost-messages", "--guards", "off", "--json"];
-    let (output, _) = output(soak().args(LOAD).args(faults).arg(&file));
-    assert!(output.status.success(), "what was expected was found");
-    let results = results(&file);
-    assert!(results["violations"].as_u64() > Some(0));
-    assert!(results["faults"]["lost-messages"]["late"].as_u64() > Some(0));
+fn every_fault_of_one_redis_happens_and_breaks_no_promise() {
+    let results = run(&[]);
+    assert_kept(
+        &results,
+        &[
+            "lost-messages",
+            "half-open",
+            "stopped-redis",
+            "killed-redis",
+            "killed-writer",
+            "flushall",
+            "client-kill",
+            "oom",
+            "stopped-reader",
+            "cut-off",
+        ],
+    );
+    let of = |fault: &str, name: &str| results["faults"][fault][name].as_f64().unwrap();
+    assert!(of("lost-messages", "staleness_max_ms") > 100.0, "a reader knew, and no message told it");
+    assert!(of("stopped-redis", "failed_invalidations") > 0.0, "nothing was left to be told later");
+    // Longer than the bound, so only the grace can have been at work; and cut off for longer than both.
+    assert!(of("cut-off", "marked_staleness_max_ms") > 1_000.0);
+}
+
+#[test]
+fn the_faults_of_a_cluster_happen_and_break_no_promise() {
+    let faults = ["killed-master", "slot-migration"];
+    assert_kept(&run(&["--cluster", "--fault", &faults.join(",")]), &faults);
+}
+
+#[test]
+fn without_guards_lost_messages_leave_old_values_in_a_cluster_as_over_one_redis() {
+    for cluster in [None, Some("--cluster")] {
+        let mut arguments = vec!["--guards", "off", "--fault", "lost-messages"];
+        arguments.extend(cluster);
+        let results = run(&arguments);
+        let phase = &results["faults"]["lost-messages"];
+        for count in [&phase["effect"]["count"], &phase["late"], &phase["unhealed"], &results["unhealed"]] {
+            assert!(count.as_u64() > Some(0), "{phase}");
+        }
+    }
 }
 
 #[test]
@@ -221,6 +286,7 @@ fn what_it_does_not_know_it_says() {
         (&["--nodes", "1"], "2 to 64"),
         (&["--seconds", "soon"], "whole number"),
         (&["--guards", "maybe"], "neither"),
+        (&["--grace", "3601"], "0 to 3600"),
         (&["--json"], "json"),
     ] {
         let (output, text) = output(soak().args(arguments));

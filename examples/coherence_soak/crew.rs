@@ -1,6 +1,6 @@
 //! All nodes of a run: the first half writes too and reaches Redis directly, the others read only, each through proxies of its own.
 
-use crate::orders::{Answer, Order, Settings, Tally, Way, Writing};
+use crate::orders::{Answer, Order, Settings, Swept, Tally, Way, Writing};
 use crate::process::Process;
 use crate::proxy::Proxies;
 use cachestack::BoxError;
@@ -83,6 +83,21 @@ impl Crew {
         Ok(())
     }
 
+    /// Has every node read every key: what each found.
+    pub(crate) async fn sweep(&mut self) -> Result<Vec<(u32, Swept)>, BoxError> {
+        let mut all = Vec::new();
+        for node in self.writers.iter_mut().chain(&mut self.readers) {
+            node.order(Order::Sweep).await?;
+        }
+        for node in self.writers.iter_mut().chain(&mut self.readers) {
+            match node.answer().await? {
+                Answer::Swept(swept) => all.push((node.node, swept)),
+                other => return Err(node.unexpected(&other)),
+            }
+        }
+        Ok(all)
+    }
+
     pub(crate) fn way(&self) -> Way {
         self.next.way
     }
@@ -114,7 +129,13 @@ impl Crew {
         &self.nodes
     }
 
-    pub(crate) async fn kill_writer(&mut self, number: usize) -> Result<(), BoxError> {
+    /// How often the readers' networks harmed anything.
+    pub(crate) fn harm(&self) -> u64 {
+        self.proxies.iter().map(Proxies::harm).sum()
+    }
+
+    /// Whether `kill -9` is what ended it.
+    pub(crate) async fn kill_writer(&mut self, number: usize) -> Result<bool, BoxError> {
         self.writers[number].kill().await
     }
 

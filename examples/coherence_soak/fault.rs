@@ -67,8 +67,27 @@ impl Fault {
             Self::ClientKill => "CLIENT KILL of every connection, twice a second",
             Self::SlotMigration => "slots change their masters, and stand half moved for a while; in a cluster only",
             Self::OutOfMemory => "Redis is over its maxmemory, under noeviction",
-            Self::StoppedReader => "SIGSTOP of a reader for 5 s, and SIGCONT",
-            Self::CutOff => "a network that swallows all between a reader and Redis",
+            Self::StoppedReader => "SIGSTOP of a reader for 2 s longer than the bound, and SIGCONT",
+            Self::CutOff => "a network that swallows all between a reader and Redis, for longer than bound and grace",
+        }
+    }
+
+    /// What its effect is a number of.
+    pub(crate) fn effect(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::LostMessages => "messages lost",
+            Self::HalfOpen => "connections half-open",
+            Self::StoppedRedis => "ms without an answer",
+            Self::KilledRedis => "new run ids",
+            Self::KilledMaster => "masters replaced",
+            Self::KilledWriter => "writers ended by SIGKILL",
+            Self::FlushAll => "keys forgotten",
+            Self::ClientKill => "connections closed",
+            Self::SlotMigration => "slots moved",
+            Self::OutOfMemory => "commands refused",
+            Self::StoppedReader => "ms stopped",
+            Self::CutOff => "transfers held back",
         }
     }
 

@@ -30,6 +30,7 @@ pub(crate) struct Settings {
     pub(crate) reads_per_second: f64,
     pub(crate) writes_per_second: f64,
     pub(crate) bound_ms: u64,
+    pub(crate) grace_ms: u64,
 }
 
 /// How a node that writes does it.
@@ -49,6 +50,8 @@ pub(crate) enum Order {
     Phase(u32),
     /// Answered by [`Answer::Writing`], once no write of the former kind runs.
     Write(Writing),
+    /// Reads every key. Answered by [`Answer::Swept`].
+    Sweep,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,6 +61,24 @@ pub(crate) enum Answer {
     /// What it did in the phase that has ended.
     Done(Tally),
     Writing,
+    Swept(Swept),
+}
+
+/// What a node found that read every key and its row, while nobody wrote.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Swept {
+    /// Keys that it read older than their rows, or could not read.
+    pub(crate) old: u64,
+    /// One of them.
+    pub(crate) example: Option<String>,
+    /// Keys whose invalidation failed, and that Redis is still to be told of.
+    pub(crate) owed: u64,
+}
+
+impl Swept {
+    pub(crate) fn unhealed(&self) -> u64 {
+        self.old + self.owed
+    }
 }
 
 /// Counts of one node in one phase.

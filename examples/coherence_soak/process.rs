@@ -2,13 +2,14 @@
 
 use crate::orders::{Answer, Order, Settings};
 use cachestack::BoxError;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use serde::Serialize;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// The hidden first argument of a node.
 pub(crate) const NODE: &str = "node-of-the-soak";
@@ -16,6 +17,8 @@ pub(crate) const NODE: &str = "node-of-the-soak";
 /// For anything that a node is asked: a load and a write that wait for their time to be over are among what it may have to end first.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
+/// What is stopped stands still by then.
+const STOPPING: Duration = Duration::from_secs(1);
 /// What is killed has gone by then.
 const DYING: Duration = Duration::from_secs(1);
 
@@ -80,17 +83,40 @@ impl Process {
         }
     }
 
-    /// Stops it, lets it go on, or ends it.
-    pub(crate) fn signal(&self, signal: Signal) {
-        // None once it has been waited for, so the number is its own.
-        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
-            let _ = kill_process(pid, signal);
+    /// None once it has been waited for, so the number is its own.
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
+    }
+
+    /// SIGSTOP. Returns when it stands still, or will not.
+    pub(crate) async fn stop(&self) -> Result<(), BoxError> {
+        let Some(pid) = self.pid() else { return Ok(()) };
+        kill_process(pid, Signal::STOP)?;
+        let began = Instant::now();
+        while !self.is_stopped()? && began.elapsed() < STOPPING {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
+    }
+
+    /// Whether the kernel says that it stands still.
+    pub(crate) fn is_stopped(&self) -> Result<bool, BoxError> {
+        let Some(pid) = self.pid() else { return Ok(false) };
+        let status = waitid(WaitId::Pid(pid), WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT)?;
+        Ok(status.is_some_and(|status| status.stopped()))
+    }
+
+    /// SIGCONT.
+    pub(crate) fn go_on(&self) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process(pid, Signal::CONT);
         }
     }
 
-    /// `kill -9`.
-    pub(crate) async fn kill(&mut self) -> Result<(), BoxError> {
-        Ok(self.child.kill().await?)
+    /// `kill -9`. Whether that is what ended it.
+    pub(crate) async fn kill(&mut self) -> Result<bool, BoxError> {
+        self.child.start_kill()?;
+        Ok(self.child.wait().await?.signal() == Some(Signal::KILL.as_raw()))
     }
 
     /// Why it does not speak.

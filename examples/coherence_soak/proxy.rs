@@ -42,6 +42,8 @@ struct State {
 struct Shared {
     state: watch::Receiver<State>,
     connections: AtomicU64,
+    /// What has been done to them: messages that were lost, connections that became half-open, and transfers that were held back.
+    harm: AtomicU64,
     /// Places of servers, as replies name them, and those of their proxies.
     names: Vec<(Vec<u8>, Vec<u8>)>,
 }
@@ -49,6 +51,8 @@ struct Shared {
 struct Connection {
     number: u64,
     subscribes: AtomicBool,
+    /// It has swallowed something.
+    is_half_open: AtomicBool,
     shared: Arc<Shared>,
 }
 
@@ -74,7 +78,7 @@ impl Proxies {
         });
         let names = names.collect();
         let (state, receiver) = watch::channel(State { network: Network::Whole, stranded_below: 0 });
-        let shared = Arc::new(Shared { state: receiver, connections: AtomicU64::new(0), names });
+        let shared = Arc::new(Shared { state: receiver, connections: AtomicU64::new(0), harm: AtomicU64::new(0), names });
         let urls = listeners.iter().map(|(_, ours, _)| format!("redis://127.0.0.1:{ours}/")).collect();
         let mut servers = JoinSet::new();
         for (port, _, listener) in listeners {
@@ -92,6 +96,12 @@ impl Proxies {
         self.state.send_modify(|state| state.network = network);
     }
 
+    /// How often anything came to harm here.
+    pub(crate) fn harm(&self) -> u64 {
+        // Ordering: relaxed; a count.
+        self.shared.harm.load(Ordering::Relaxed)
+    }
+
     /// Makes the connections that have subscribed so far half-open: new ones work.
     pub(crate) fn strand_subscribers(&self) {
         // Ordering: relaxed; one that is accepted this moment may be spared.
@@ -105,7 +115,8 @@ async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         // Ordering: relaxed; a number that nobody else gets.
         let number = shared.connections.fetch_add(1, Ordering::Relaxed);
-        let connection = Arc::new(Connection { number, subscribes: AtomicBool::new(false), shared: shared.clone() });
+        let (subscribes, is_half_open) = (AtomicBool::new(false), AtomicBool::new(false));
+        let connection = Arc::new(Connection { number, subscribes, is_half_open, shared: shared.clone() });
         connections.spawn(async move {
             // A server that is away refuses, and so does its proxy, by closing.
             let _ = connection.serve(client, port).await;
@@ -164,7 +175,9 @@ impl Connection {
             {
                 let reply = &bytes[taken..taken + length];
                 taken += length;
-                if network != Network::LosesMessages || !is_message(reply) {
+                if network == Network::LosesMessages && is_message(reply) {
+                    self.shared.count_harm();
+                } else {
                     self.shared.rename(reply, &mut passed);
                 }
             }
@@ -176,13 +189,20 @@ impl Connection {
     /// Waits until what this connection holds may pass, or is lost.
     async fn verdict(&self) -> Verdict {
         let mut state = self.shared.state.clone();
+        let mut is_held = false;
         loop {
             let State { network, stranded_below } = *state.borrow_and_update();
             if self.subscribes.load(Ordering::Relaxed) && self.number < stranded_below {
+                if !self.is_half_open.swap(true, Ordering::Relaxed) {
+                    self.shared.count_harm();
+                }
                 return Verdict::Swallow;
             }
             if network != Network::Silent {
                 return Verdict::Pass(network);
+            }
+            if !std::mem::replace(&mut is_held, true) {
+                self.shared.count_harm();
             }
             if state.changed().await.is_err() {
                 return Verdict::Swallow;
@@ -192,6 +212,10 @@ impl Connection {
 }
 
 impl Shared {
+    fn count_harm(&self) {
+        self.harm.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Adds a reply to `passed`, with the proxies' places in place of the servers'. Values are strings, and left alone.
     fn rename(&self, reply: &[u8], passed: &mut Vec<u8>) {
         if !matches!(reply.first(), Some(b'*' | b'-')) {

@@ -3,6 +3,7 @@
 use crate::check::Findings;
 use crate::command_line::Options;
 use crate::fault::Fault;
+use crate::inject::Injected;
 use crate::orders::Tally;
 use cachestack::BoxError;
 use serde_json::{Value, json};
@@ -14,8 +15,7 @@ const LEAST_HITS: f64 = 0.9;
 /// What became of a phase. No fault: the load's start.
 pub(crate) struct Row {
     pub(crate) fault: Option<Fault>,
-    /// How often it was brought about.
-    pub(crate) rounds: u64,
+    pub(crate) injected: Injected,
     pub(crate) seconds: f64,
     pub(crate) tally: Tally,
     pub(crate) findings: Findings,
@@ -24,6 +24,20 @@ pub(crate) struct Row {
 impl Row {
     fn name(&self) -> &'static str {
         self.fault.map_or("start", Fault::name)
+    }
+
+    /// What its effect is a number of; none where nothing was brought about.
+    fn effect_of(&self) -> Option<&'static str> {
+        self.fault.filter(|&fault| fault != Fault::None).map(Fault::effect)
+    }
+
+    /// Why it shows nothing.
+    fn emptiness(&self) -> Option<String> {
+        let name = self.name();
+        if let Some(of) = self.effect_of().filter(|_| self.injected.effect == 0) {
+            return Some(format!("{name} had no effect: 0 {of}"));
+        }
+        (self.findings.verified == 0).then(|| format!("{name}: no read was verified"))
     }
 }
 
@@ -35,25 +49,25 @@ pub(crate) fn head(options: &Options) {
     println!("origin     a SQLite file; {keys} keys, by Zipf's law");
     println!("nodes      {nodes} processes, {} of which write: {writes_per_second} writes a second together", nodes / 2);
     println!("           {reads_per_second} reads a second each; those that only read reach Redis through proxies");
-    println!("bound      {:?}; each fault lasts {:?}", options.bound, options.phase);
+    println!("bound      {:?}, and {:?} of grace; each fault lasts {:?}", options.bound, options.grace, options.phase);
 }
 
 pub(crate) fn table_head() {
     println!();
     println!(
-        "                                     reads             |     hits and loads      |         writes           |  violations   | staleness of verified, ms"
+        "                                     reads             |    hits and loads     |        writes            |         violations         |    staleness, ms"
     );
     println!(
-        "fault           times      s  verified  marked  failed | L1 %      L2    loads   | commits    told  not told |   late    own |    p50     p99      max"
+        "fault           times      s  verified  marked  failed | L1 %      L2    loads | commits    told  not told |  late   own  grace unhealed |     p99     max  marked | effect"
     );
 }
 
 pub(crate) fn row(options: &Options, row: &Row) {
     let Row { tally, findings, .. } = row;
     println!(
-        "{:<15} {:>5} {:>6.1} {:>9} {:>7} {:>7} | {:>4.1} {:>7} {:>8}   | {:>7} {:>7} {:>9} | {:>6} {:>6} | {:>6.1} {:>7.1} {:>8.1}",
+        "{:<15} {:>5} {:>6.1} {:>9} {:>7} {:>7} | {:>4.1} {:>7} {:>8} | {:>7} {:>7} {:>9} | {:>5} {:>5} {:>6} {:>8} | {:>7.1} {:>7.1} {:>7.1} | {}",
         row.name(),
-        row.rounds,
+        row.injected.rounds,
         row.seconds,
         findings.verified,
         findings.marked,
@@ -66,9 +80,12 @@ pub(crate) fn row(options: &Options, row: &Row) {
         tally.invalidation_errors,
         findings.late,
         findings.own,
-        findings.staleness_ms(0.5),
+        findings.beyond,
+        findings.unhealed,
         findings.staleness_ms(0.99),
         findings.stalest_ms(),
+        findings.marked_stalest_ms(),
+        row.effect_of().map_or("-".to_owned(), |of| format!("{} {of}", row.injected.effect)),
     );
     // Without guards there are many of each kind.
     for text in findings.described.iter().take(if options.guards { usize::MAX } else { 1 }) {
@@ -86,7 +103,7 @@ pub(crate) fn end(options: &Options, rows: &[Row], without_coherence: Option<f64
     println!("loads         {}", tally.loads);
     println!("writes        {}", tally.writes);
     println!("invalidations {}, and {} that were refused or not answered", tally.invalidations, tally.invalidation_errors);
-    println!("violations    {violations}");
+    println!("violations    {violations}, {} of them keys that did not heal", unhealed(rows));
     let ordinary = rows.iter().find(|row| row.fault == Some(Fault::None));
     let hits = ordinary.map_or(0.0, |row| row.tally.l1_hit_rate());
     if let Some(row) = ordinary {
@@ -104,11 +121,15 @@ pub(crate) fn end(options: &Options, rows: &[Row], without_coherence: Option<f64
     if let Some(path) = &options.json {
         std::fs::write(path, serde_json::to_string_pretty(&as_json(options, rows, violations, hits, without_coherence))? + "\n")?;
     }
+    let empty: Vec<_> = rows.iter().filter_map(Row::emptiness).collect();
+    for text in &empty {
+        eprintln!("{text}");
+    }
     if !options.guards {
         if violations == 0 {
             eprintln!("without guards there should have been violations: the soak has shown nothing");
         }
-        return Ok(code(violations > 0));
+        return Ok(code(violations > 0 && empty.is_empty()));
     }
     if violations > 0 {
         eprintln!("the promise was broken");
@@ -117,7 +138,11 @@ pub(crate) fn end(options: &Options, rows: &[Row], without_coherence: Option<f64
     if !is_of_use {
         eprintln!("L1 hits too seldom: a cache that bypasses itself proves nothing");
     }
-    Ok(code(violations == 0 && is_of_use))
+    Ok(code(violations == 0 && is_of_use && empty.is_empty()))
+}
+
+fn unhealed(rows: &[Row]) -> u64 {
+    rows.iter().map(|row| row.findings.unhealed).sum()
 }
 
 fn code(is_good: bool) -> ExitCode {
@@ -133,7 +158,9 @@ fn as_json(options: &Options, rows: &[Row], violations: u64, hits: f64, without:
         "nodes": options.nodes,
         "seconds": options.phase.as_secs(),
         "bound_ms": options.bound.as_millis() as u64,
+        "grace_ms": options.grace.as_millis() as u64,
         "violations": violations,
+        "unhealed": unhealed(rows),
         "staleness_p50_ms": staleness(0.5),
         "staleness_p99_ms": staleness(0.99),
         "staleness_max_ms": ordinary.map_or(0.0, |row| row.findings.stalest_ms()),
@@ -143,18 +170,23 @@ fn as_json(options: &Options, rows: &[Row], violations: u64, hits: f64, without:
     })
 }
 
-fn phase_as_json(Row { rounds, seconds, tally, findings, .. }: &Row) -> Value {
+fn phase_as_json(row: &Row) -> Value {
+    let Row { injected, seconds, tally, findings, .. } = row;
     json!({
-        "times": rounds,
+        "times": injected.rounds,
+        "effect": row.effect_of().map(|of| json!({ "count": injected.effect, "of": of })),
         "seconds": seconds,
         "violations": findings.violations(),
         "late": findings.late,
         "older_than_own": findings.own,
+        "beyond_grace": findings.beyond,
+        "unhealed": findings.unhealed,
         "wrong_values": findings.wrong,
         "untold_commits": findings.untold,
         "staleness_p50_ms": findings.staleness_ms(0.5),
         "staleness_p99_ms": findings.staleness_ms(0.99),
         "staleness_max_ms": findings.stalest_ms(),
+        "marked_staleness_max_ms": findings.marked_stalest_ms(),
         "l1_hit_rate": tally.l1_hit_rate(),
         "reads": tally.reads,
         "verified_reads": findings.verified,

@@ -11,8 +11,8 @@ use cachestack::sharding::outbox::{Relay, Row, SqliteOutbox};
 use std::sync::Arc;
 use tokio::task::JoinSet;
 
-/// Keys that are read at a time before the load begins.
-const WARMING: usize = 32;
+/// Keys that are read at a time where all are.
+const AT_ONCE: usize = 32;
 
 pub(super) type NodeRelay = Relay<SqliteOutbox>;
 
@@ -72,22 +72,37 @@ impl Cache {
         }
     }
 
-    /// Reads every key once, so that phases compare.
-    pub(super) async fn warm(&self, keys: u64) -> Result<(), BoxError> {
+    /// Reads every key once, and hands on each with the version that was read.
+    pub(super) async fn read_all(
+        &self,
+        keys: u64,
+        mut each: impl FnMut(u64, Result<u64, BoxError>) -> Result<(), BoxError>,
+    ) -> Result<(), BoxError> {
         let mut reads = JoinSet::new();
         for key in 0..keys {
-            if reads.len() == WARMING
+            if reads.len() == AT_ONCE
                 && let Some(read) = reads.join_next().await
             {
-                read??;
+                let (key, version) = read?;
+                each(key, version)?;
             }
             let cache = self.clone();
-            reads.spawn(async move { cache.read(key).await.map(drop) });
+            reads.spawn(async move { (key, cache.read(key).await.map(|answer| answer.item.version)) });
         }
         while let Some(read) = reads.join_next().await {
-            read??;
+            let (key, version) = read?;
+            each(key, version)?;
         }
         Ok(())
+    }
+
+    /// Keys whose invalidation failed, and that Redis is still to be told of.
+    pub(super) fn owed(&self) -> u64 {
+        match self {
+            Self::Stack(stack) => stack.owed(),
+            // What failed is forgotten.
+            Self::ByHand(_) => 0,
+        }
     }
 
     /// What it has counted since it was made.

@@ -82,6 +82,12 @@ impl Desk {
         Ok(now.since(ended.before))
     }
 
+    /// What the cache counted that is no part of the load.
+    pub(super) fn leave_out(&self, cache: Tally) {
+        let mut phase = self.phase.lock().unwrap_or_else(PoisonError::into_inner);
+        phase.before = phase.before.plus(cache);
+    }
+
     /// How to write now, held until the write has ended.
     pub(super) async fn writing(&self) -> tokio::sync::RwLockReadGuard<'_, Writing> {
         self.writing.read().await

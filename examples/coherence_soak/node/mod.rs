@@ -7,6 +7,7 @@ mod desk;
 mod pace;
 mod reads;
 mod stack;
+mod sweep;
 mod writes;
 
 use crate::database::Database;
@@ -43,7 +44,8 @@ async fn serve() -> Result<(), BoxError> {
     let settings: Settings = serde_json::from_str(&first)?;
     let database = Database::open(&settings.folder).await?;
     let cache = Cache::connect(&settings, &database).await?;
-    cache.warm(settings.keys).await?;
+    // Once, so that phases compare.
+    cache.read_all(settings.keys, |_, version| version.map(drop)).await?;
     let desk = Arc::new(Desk::open(&settings, cache.counts())?);
     let relay = cache.relay(&database, &desk)?;
     let mut load = tokio::task::JoinSet::new();
@@ -60,6 +62,7 @@ async fn serve() -> Result<(), BoxError> {
                         desk.set_writing(writing).await;
                         answer(&Answer::Writing)?;
                     }
+                    Order::Sweep => answer(&Answer::Swept(sweep::sweep(&cache, &database, &desk, settings.keys).await?))?,
                 },
             },
             Some(ended) = load.join_next() => ended??,

@@ -35,6 +35,8 @@ impl Stack {
             (true, urls) => RedisTier::cluster(urls).connect().await?,
             (false, urls) => RedisTier::connect(&urls[0]).await?,
         };
+        let (bound, grace) = (Duration::from_millis(settings.bound_ms), Duration::from_millis(settings.grace_ms));
+        let coherence = Coherence::new().bound(bound).grace(grace);
         let build = |name: &str, is_versioned: bool| {
             let database = database.clone();
             let origin = move |key: u64| {
@@ -49,7 +51,7 @@ impl Stack {
             let builder = if is_versioned { builder.versioned(|item| item.version) } else { builder };
             match settings.way {
                 Way::Incoherent => builder.incoherent().build(),
-                _ => builder.coherence(Coherence::new().bound(Duration::from_millis(settings.bound_ms))).build(),
+                _ => builder.coherence(coherence).build(),
             }
         };
         let (versioned, unversioned) = (build("versioned", true)?, build("unversioned", false)?);
@@ -113,6 +115,12 @@ impl Stack {
                 Err(err.into())
             }
         }
+    }
+
+    pub(super) fn owed(&self) -> u64 {
+        let owed = |cache: &TieredCache<u64, Item>| cache.stats().coherence.owed;
+        // As many as that are all keys.
+        owed(&self.versioned).saturating_add(owed(&self.unversioned)).min(self.names.len() as u64)
     }
 
     pub(super) fn counts(&self) -> Tally {
