@@ -54,7 +54,7 @@
 //! | `encryption` | no | `Keyring`: values in L2 are encrypted, and forged ones are misses |
 //! | `rate-limit` | no | `layers::RateLimit` |
 //! | `outbox-postgres`, `outbox-sqlite` | no | [`sharding::outbox`] by sqlx: rows that commit with a change and are relayed at least once |
-//! | `testing` | no | fakes, chaos and conformance suites |
+//! | `testing` | no | fakes, chaos, conformance suites, and a deterministic simulation of several nodes |
 //!
 //! A [`TieredCache`] runs on tokio, a [`MemoryCache`] in any program. The oldest Rust is 1.88 (1.94 with an outbox by sqlx), the oldest Redis 7.0.
 #![forbid(unsafe_code)]

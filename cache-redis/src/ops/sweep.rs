@@ -45,7 +45,8 @@ impl RedisTier {
     /// cannot store. Tombstones stay for `retain`: at least as long as the longest load, a minute as a rule. Counters stay.
     ///
     /// **Digested keys**, those over 200 bytes, are known by their digest alone: all of the namespace's go with each sweep, since any may begin
-    /// so. Keys whose records come or move (a resharding cluster) meanwhile may be missed; a load that brings one began after the sweep did.
+    /// so. Keys whose records come meanwhile may be missed; a load that brings one began after the sweep did. Those of slots that move meanwhile (a resharding cluster) may
+    /// be missed, too: sweep again when they have.
     ///
     /// **L1**: when all is swept, every node is told, this one too, and lets go of whatever it has of the namespace: a message names no prefix.
     /// Nobody is told of a sweep that failed or was dropped.
