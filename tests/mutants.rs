@@ -26,7 +26,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("RemovedOnce", "l1_l2::overtaken::what_is_read_from_l2_while_an_invalidation_is_on_its_way_is_gone_when_it_is_done"),
     ("NoPoison", "l1_l2::overtaken::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
     ("TicketAfterReply", "l1_l2::overtaken::an_answer_of_l2_that_an_invalidation_has_overtaken_is_given_and_not_kept"),
-    ("KeptFromReplica", "replicas::a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1"),
+    ("KeptFromReplica", "replicas::c10_a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1"),
     ("GapByMax", "coherence::bound::one_message_lost_and_the_next_one_heard_is_a_message_lost"),
     ("SuspicionWithoutPoison", "coherence::bound::a_load_that_began_before_a_lost_message_is_not_kept_once_the_loss_is_known"),
     ("TrustBeforeSubscribed", "coherence::bound::before_the_store_has_confirmed_that_it_listens_nothing_is_verified"),

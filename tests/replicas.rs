@@ -188,7 +188,7 @@ const OF_REPLICA: Tier = Tier::L2Replica;
 const STALE: Freshness = Freshness::Stale { why: Why::Refreshing };
 
 #[tokio::test]
-async fn a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1() {
+async fn c10_a_value_of_a_replica_is_marked_counted_and_never_kept_in_l1() {
     let world = World::new();
     world.replica_has(1).await;
     let node = world.node();

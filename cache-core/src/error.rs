@@ -54,6 +54,7 @@ pub enum ErrorKind {
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
+    is_partial: bool,
     text: Cow<'static, str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
@@ -64,13 +65,29 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error of a kind, with a text of its own. For tiers and codecs.
     pub fn new(kind: ErrorKind, text: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, text: text.into(), source: None }
+        Self { kind, is_partial: false, text: text.into(), source: None }
     }
 
     /// The same error with its cause attached.
     pub fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(Arc::from(source.into()));
         self
+    }
+
+    /// The same error as that of a part: one node of several failed, which says nothing about the keys of the others. For tiers.
+    ///
+    /// ```
+    /// # use cache_core::{Error, ErrorKind};
+    /// let err = Error::new(ErrorKind::Unavailable, "one of the shards is away").partial();
+    /// assert!(err.is_partial());
+    /// ```
+    pub fn partial(self) -> Self {
+        Self { is_partial: true, ..self }
+    }
+
+    /// Whether only a part of the tier failed, and the rest of it is well. A [`Breaker`](crate::layers::Breaker) does not count it.
+    pub fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// What went wrong.
@@ -128,6 +145,9 @@ impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Error");
         out.field("kind", &self.kind).field("text", &self.text);
+        if self.is_partial {
+            out.field("partial", &true);
+        }
         if let Some(source) = &self.source {
             out.field("source", source);
         }

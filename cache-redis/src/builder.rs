@@ -16,6 +16,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Redis' own limit (`proto-max-bulk-len`).
+const LONGEST_STRING: usize = 512 << 20;
+
 /// What a tier is built from.
 struct Plan {
     topology: Topology,
@@ -181,7 +184,8 @@ impl RedisTierBuilder {
         self.trusting(|trust| trust.set_identity(certificate, key))
     }
 
-    /// How long a dial may take: name lookup, connect, TLS, authentication, and the scripts. Default 500 ms.
+    /// How long a dial may take: name lookup, connect, TLS, authentication, and the scripts. Default 500 ms. Of a name's addresses each gets 50 ms
+    /// before the next is tried beside it, so that one that leads nowhere does not take all.
     pub fn connect_timeout(self, timeout: Duration) -> Self {
         self.with(|config| config.connect_timeout = timeout)
     }
@@ -199,7 +203,7 @@ impl RedisTierBuilder {
         self.with(|config| config.driver = driver)
     }
 
-    /// The longest record to store or to hand out, header included; default 8 MiB.
+    /// The longest record to store or to hand out, header included; default 8 MiB, and 512 MiB at most, for Redis takes no longer strings.
     ///
     /// A fill or put of a larger one fails with [`ErrorKind::TooLarge`](cache_core::ErrorKind::TooLarge) and is not sent. A
     /// larger one that is read is cut off after its header, which makes it an unreadable record: a miss, that a load replaces.
@@ -294,6 +298,9 @@ impl RedisTierBuilder {
         if config.max_record_bytes < cache_core::record::HEADER_LEN {
             return Err(config_error("max_record_bytes must hold at least a record's header of 92 bytes"));
         }
+        if config.max_record_bytes > LONGEST_STRING {
+            return Err(config_error("max_record_bytes must be 512 MiB at most: Redis has no longer strings"));
+        }
         if is_tls {
             config.tls = Some(trust.build()?);
         } else if trust.is_given() {
@@ -368,6 +375,7 @@ mod tests {
             let text = refused(url);
             assert!(text.contains(says), "{url}: {text}");
         }
+        assert!(RedisTier::lazy("redis://host/?protocol=resp2").is_ok(), "it is what we speak");
     }
 
     #[test]
@@ -391,11 +399,41 @@ mod tests {
     }
 
     #[test]
+    fn urls_of_one_tier_that_say_different_things_are_refused_and_one_may_speak_for_all() {
+        let first = "redis://user:canary@a/2";
+        for (url, says) in [
+            ("redis://user:canary2@b/2", "logins"),
+            ("redis://:canary@b/2", "logins"),
+            ("redis://canary@b/2", "logins"),
+            ("redis://user:canary@b/3", "databases"),
+            ("rediss://user:canary@b/2", "TLS"),
+        ] {
+            for urls in [[first, first, url], [first, "redis://b", url]] {
+                let err = parse_all(urls).map(drop).expect_err("they differ");
+                assert!(err.kind() == ErrorKind::Config && err.to_string().contains(says), "{url}: {err}");
+                assert!(!format!("{err:?}").contains("canary"), "{err:?}");
+            }
+        }
+        let err = parse_all(["redis://a", "redis://:canary@b"]).map(drop).expect_err("the first has none");
+        assert!(err.to_string().contains("logins"), "{err}");
+        for urls in [[first, first], [first, "redis://b"]] {
+            let (addresses, config, _) = parse_all(urls).expect("they do not differ");
+            assert_eq!(
+                (addresses.len(), config.database, config.login.map(|login| login.password)),
+                (2, 2, Some("canary".into()))
+            );
+        }
+    }
+
+    #[test]
     fn options_that_cannot_work_are_refused() {
         let builder = || RedisTier::builder("redis://localhost/");
         assert!(builder().timeout(Duration::ZERO).lazy().is_err());
         assert!(builder().connect_timeout(Duration::ZERO).lazy().is_err());
         assert!(builder().max_record_bytes(91).lazy().is_err());
+        let err = builder().max_record_bytes(LONGEST_STRING + 1).lazy().expect_err("no such string");
+        assert!(err.kind() == ErrorKind::Config && err.to_string().contains("512 MiB"), "{err}");
+        assert!(builder().max_record_bytes(LONGEST_STRING).lazy().is_ok());
         assert!(builder().lazy().is_ok());
     }
 

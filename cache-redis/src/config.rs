@@ -35,6 +35,7 @@ pub enum Driver {
 }
 
 /// What AUTH is told.
+#[derive(PartialEq)]
 pub(crate) struct Login {
     pub(crate) username: Option<String>,
     pub(crate) password: String,

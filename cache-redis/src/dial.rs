@@ -3,6 +3,7 @@
 use crate::backplane::Server;
 use crate::config::{Address, Config, Login};
 use crate::error::{config_error, from_driver, is_refusal};
+use crate::first::first;
 use crate::live::{Live, Wire};
 use crate::multiplexer::{Guard, Many, Multiplexer};
 use crate::replicas;
@@ -12,8 +13,9 @@ use crate::tls::{Tls, late_refusal};
 use cache_core::{Error, ErrorKind};
 use redis::{Pipeline, RedisError, Value, from_redis_value};
 use std::io;
+use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 
 /// What `CLIENT LIST` shows for our connections.
@@ -87,7 +89,14 @@ pub(crate) async fn reach(tls: Option<&Tls>, host: &str, port: u16, most: usize,
 
 /// A connection without anything on it.
 pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Error> {
-    let stream = TcpStream::connect((host, port)).await.map_err(unreachable)?;
+    tcp_to(lookup_host((host, port)).await.map_err(unreachable)?).await
+}
+
+/// The same to whichever of a name's addresses takes it: the first may lead nowhere.
+async fn tcp_to(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Error> {
+    let none = Error::new(ErrorKind::Unavailable, "Redis cannot be reached: its host name has no address");
+    let stream =
+        first(addresses.map(|address| async move { TcpStream::connect(address).await.map_err(unreachable) }), none).await?;
     // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
@@ -162,4 +171,46 @@ fn wrong_database(err: &RedisError) -> Error {
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 pub(crate) fn unreachable(err: io::Error) -> Error {
     Error::new(ErrorKind::Unavailable, format!("Redis cannot be reached: {}", err.kind()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::timeout;
+
+    /// An address at which connections are neither taken nor refused: the few that the kernel takes for a listener that accepts none are there.
+    async fn nowhere() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+        let listener = socket.listen(0).expect("it is bound");
+        let address = listener.local_addr().expect("it is bound");
+        let mut taken = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            taken.push(stream.expect("a listener"));
+            assert!(taken.len() < 100, "the kernel takes all there are");
+        }
+        (address, listener, taken)
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn an_address_that_leads_nowhere_holds_up_no_other_of_the_same_name() {
+        let (nowhere, _listener, _taken) = nowhere().await;
+        let living = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let living = living.local_addr().map(|address| (address, living)).expect("it is bound");
+        let reached = timeout(Duration::from_secs(20), tcp_to([nowhere, nowhere, living.0].into_iter())).await;
+        let reached = reached.expect("the third is asked").expect("and takes it");
+        assert_eq!(reached.peer_addr().expect("it is connected"), living.0);
+    }
+
+    #[tokio::test]
+    async fn addresses_that_all_refuse_are_weather_and_none_is_shown() {
+        let free = TcpListener::bind("127.0.0.1:0").await.and_then(|listener| listener.local_addr()).expect("a free port");
+        for addresses in [vec![free, free], vec![]] {
+            let err = tcp_to(addresses.into_iter()).await.expect_err("nobody is there");
+            assert!(err.kind() == ErrorKind::Unavailable && !format!("{err:?}").contains("127"), "{err:?}");
+        }
+    }
 }

@@ -10,7 +10,8 @@
 //! # }
 //! ```
 //!
-//! Redis 7.0 or later, or Valkey. Its user needs `AUTH`, `TIME`, `INFO`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within scripts
+//! Redis 7.0 or later, or Valkey, by RESP2: of RESP3 only the connection that listens makes use, for [tracking](RedisTierBuilder::tracking), and a URL
+//! that asks for it is refused. Its user needs `AUTH`, `TIME`, `INFO`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within scripts
 //! `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PTTL`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and `ASKING`; for the
 //! master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too. For [other nodes to
 //! hear of invalidations](#other-nodes) it needs `MSET`, `PUBLISH`, `SUBSCRIBE` and `PING`, in a cluster `SPUBLISH`,
@@ -30,15 +31,15 @@
 //!
 //! | what happens | what calls see | what the tier does |
 //! |---|---|---|
-//! | down at start, or the port refuses later | [`Unavailable`] at once | dials every 10 to 250 ms, with jitter and a new name lookup |
+//! | down at start, or the port refuses later | [`Unavailable`] at once | dials every 10 to 250 ms, with jitter and a new name lookup; of several addresses the next is tried beside the others after 50 ms |
 //! | killed, restarted, or the connection is reset | [`Unavailable`] at once, outcome unknown if under way | the same; what Redis had is gone, and is a miss |
-//! | Redis hangs, or the network swallows packets | [`Timeout`] after the timeout | after 5 in a row drops the connection and dials |
+//! | Redis hangs, or the network swallows packets | [`Timeout`] after the timeout | after 5 in a row, with nothing read in between, drops the connection and dials |
 //! | the connection is open and dead, while new ones work | the same | the same |
 //! | idle on a dead connection | nothing | probes every 2 s, and drops it likewise |
-//! | ten times the latency | nothing within the timeout, else [`Timeout`] | the same, if 5 in a row are too late |
+//! | ten times the latency, or a long reply that takes longer than the timeout | nothing within the timeout, else [`Timeout`] | nothing while bytes keep coming, however late; the same when they stop |
 //! | a failover leaves a replica at the address, or behind the name | [`Unavailable`] for the first write | drops the connection and dials |
-//! | Sentinels: the master dies | [`Unavailable`] at once | asks them at each dial, takes none but a master |
-//! | cluster: a master dies | [`Unavailable`] at once for its own keys, until a replica takes over; no others notice | asks the others for the slots |
+//! | Sentinels: the master dies | [`Unavailable`] at once | asks them at each dial, the next one after 50 ms, takes none but a master |
+//! | cluster: a master dies | [`Unavailable`] at once for its own keys, until a replica takes over; no others notice | asks the others for the slots, the next one after 50 ms |
 //! | cluster: slots move | nothing | follows MOVED and ASK, tries TRYAGAIN again |
 //! | cluster: a slot is given away without its keys | a miss | follows it |
 //! | restart, `SCRIPT FLUSH`, a failover | nothing | loads the script again, once, and repeats the call |
@@ -58,6 +59,14 @@
 //!
 //! A [`TieredCache`](cache_core::TieredCache) above it answers its reads from the origin through all of this, one load a key at a time, and gives
 //! an invalidation's error to who asked for it. Each line is a test with real servers, in `tests` here or in `tests/faults` of the workspace.
+//!
+//! A call counts as not answered once its time is over, whether or not its caller still waits, unless something was read in the second half of that
+//! time; whatever is read begins the count anew. So a dead connection under traffic is given up within about one and a half timeouts of five calls, and one
+//! caller at a time takes five timeouts.
+//!
+//! In [layers](cache_core::layers::Guarded), give them more time than the tier, as the defaults do: 120 ms of the 150 there, and 100 ms here. When a call
+//! to one master of a cluster fails while at least half of the others are well, its error is [that of a part](cache_core::Error::is_partial), which no
+//! circuit breaker counts: a master that is dead or hangs closes the way to none of the others. Answers that are errors count.
 //!
 //! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
 //! and no error shows an address, a user, a password, a key or a value.
@@ -130,7 +139,7 @@
 //! | it logs by the crate `log`, under the target `fred`, and shows addresses and what servers say of users; with `tls`, rustls logs host names | stays: filter both targets where that must not be |
 //! | a reply is read into memory whole, however long | stays: `max_record_bytes` bounds what is written and handed out, not what is read |
 //! | while a large command is being written no reply is read | stays: calls behind it wait, within their timeout |
-//! | an answer that comes too late is not seen | stays: five late ones in a row replace the connection, as five lost ones do |
+//! | an answer that comes too late, or is still coming, is not seen | stays: five late ones in a row replace the connection, as five lost ones do; a call that its caller gave up sooner does not count |
 //! | `CLUSTERDOWN` is taken for the end of the connection | stays: the calls under way there fail, and it is dialled anew |
 //! | the other end closes while much is still to be written: up to 5 s are spent on that | stays: calls end by their timeouts until the supervisor gives it up |
 //! | an array whose first element is a word of publish and subscribe is swallowed, and later replies would be another's | no command of the tier has such a reply: stored bytes are read by GET |
@@ -214,6 +223,7 @@ mod cluster;
 mod config;
 mod dial;
 mod error;
+mod first;
 #[cfg(feature = "fred")]
 mod fred;
 mod invalidate;

@@ -93,6 +93,11 @@ impl Node {
         matches!(**self.link.state(), State::Up(_))
     }
 
+    /// Whether there is a connection, and calls over it are answered. Nothing is sent.
+    pub(crate) fn is_well(&self) -> bool {
+        matches!(&**self.link.state(), State::Up(live) if live.vitals().is_answering())
+    }
+
     /// Waits for the first dial. Only what a person must mend is an error.
     pub(crate) async fn first_dial(&self) -> Result<()> {
         self.start()?;

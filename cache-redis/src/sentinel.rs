@@ -3,6 +3,7 @@
 use crate::config::{Login, Sentinels};
 use crate::dial::{ask as send, reach, wrong_password};
 use crate::error::from_driver;
+use crate::first::first;
 use crate::live::Wire;
 use crate::multiplexer::Guard;
 use crate::tls::Tls;
@@ -12,7 +13,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// What one Sentinel gets. They are asked one after the other, and a dead one must not take the whole time of a dial.
+/// What one Sentinel gets: a dead one must not take the whole time of a dial, or nobody hears what the others said.
 const PATIENCE: Duration = Duration::from_millis(150);
 /// As many replicas are worth knowing.
 const MOST_REPLICAS: usize = 16;
@@ -51,25 +52,22 @@ fn fit(replicas: &[HashMap<String, String>]) -> Vec<(String, u16)> {
     linked.into_iter().filter_map(at).take(MOST_REPLICAS).collect()
 }
 
-/// Asks the Sentinels about the master, in an order of chance, until one knows.
+/// Asks the Sentinels about the master, in an order of chance, until one knows: the next after 50 ms, for dead ones do not say that they are.
 async fn ask_all<T>(
     tls: Option<&Tls>,
     sentinels: &Sentinels,
     what: &str,
     read: impl Fn(Value) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut hosts: Vec<_> = sentinels.hosts.iter().collect();
+    let mut hosts = sentinels.hosts.clone();
     fastrand::shuffle(&mut hosts);
-    let mut last = Error::new(ErrorKind::Unavailable, "no Redis Sentinel answered");
-    for (host, port) in hosts {
-        match timeout(PATIENCE, ask(tls, sentinels, what, host, *port)).await.map(|reply| reply.and_then(&read)) {
-            Ok(Ok(known)) => return Ok(known),
-            // What a person must mend outweighs weather.
-            Ok(Err(err)) if last.kind() == ErrorKind::Unavailable => last = err,
-            _ => {}
-        }
-    }
-    Err(last)
+    let silent = || Error::new(ErrorKind::Unavailable, "no Redis Sentinel answered");
+    let read = &read;
+    let asked = hosts.into_iter().map(|(host, port)| async move {
+        let reply = timeout(PATIENCE, ask(tls, sentinels, what, &host, port)).await;
+        reply.unwrap_or_else(|_| Err(silent())).and_then(read)
+    });
+    first(asked, silent()).await
 }
 
 async fn ask(tls: Option<&Tls>, sentinels: &Sentinels, what: &str, host: &str, port: u16) -> Result<Value, Error> {

@@ -79,7 +79,8 @@ impl RedisTier {
         RedisTierBuilder::new(url)
     }
 
-    /// A Redis Cluster, found through any of its nodes: `redis://[user:password@]host[:port]`. Login and options are the first URL's, for all nodes.
+    /// A Redis Cluster, found through any of its nodes: `redis://[user:password@]host[:port]`. Login and options are the first URL's, for all nodes;
+    /// a URL that has another login is refused.
     ///
     /// The map of slots is read at start, when a node redirects or fails, and every 10 s or so. A node that is away fails the calls for its own
     /// keys, at once where the connection is known to be gone, and none of the others.
@@ -95,8 +96,8 @@ impl RedisTier {
     }
 
     /// The master that Sentinels know by this name. The URLs are the Sentinels', with their login; the data nodes' is given by
-    /// [`RedisTierBuilder::login`]. Each dial asks the Sentinels anew, one after the other until one answers, and makes sure that what it
-    /// reached is a master.
+    /// [`RedisTierBuilder::login`]. Each dial asks the Sentinels anew, the next one after 50 ms until one answers, and makes sure that what it
+    /// reached is a master. The Sentinels have one login, that of the first URL; a URL that has another, or another database, is refused.
     pub fn sentinel<U: AsRef<str>>(master: &str, urls: impl IntoIterator<Item = U>) -> RedisTierBuilder {
         RedisTierBuilder::sentinel(master, urls)
     }
@@ -266,13 +267,22 @@ impl Unable {
     }
 
     pub(crate) fn error(self) -> Error {
-        Error::new(ErrorKind::Unavailable, self.text())
+        Error::new(ErrorKind::Unavailable, self.text()).with_source(self)
     }
 
+    /// Whether this is what an error of ours is about.
     pub(crate) fn is(self, err: &Error) -> bool {
-        err.to_string() == self.error().to_string()
+        err.find() == Some(&self)
     }
 }
+
+impl fmt::Display for Unable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Unable {}
 
 /// What was answered, unless that is a refusal which leaves another way.
 fn able(called: Called<RedisResult<Value>>) -> Result<Called<RedisResult<Value>>, Unable> {
@@ -317,5 +327,18 @@ pub(crate) fn failed(verb: &'static str, err: &Error) {
 impl fmt::Debug for RedisTier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RedisTier").field("connected", &self.is_connected()).field("config", self.config()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_was_unable_to_is_known_by_its_type_and_not_by_words() {
+        assert!(Unable::Moving.is(&Unable::Moving.error()) && Unable::Memory.is(&Unable::Memory.error()));
+        assert!(!Unable::Moving.is(&Unable::Memory.error()));
+        assert!(!Unable::Moving.is(&Error::new(ErrorKind::Unavailable, Unable::Moving.text())));
+        assert_eq!(Unable::Moving.error().kind(), ErrorKind::Unavailable);
     }
 }

@@ -20,16 +20,25 @@ pub(crate) struct Parsed {
     pub(crate) is_tls: bool,
 }
 
-/// Reads several URLs. Login and database are the first one's; TLS is for all or none.
+/// Reads several URLs. Login and database are the first one's, and the others say the same or nothing; TLS is for all or none.
 pub(crate) fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config, bool)> {
     let mut all = Vec::new();
     let mut first = None;
     for url in urls {
         let Parsed { address, config, is_tls } = parse(url.as_ref())?;
         all.push(address);
-        let (_, first_is_tls) = first.get_or_insert((config, is_tls));
+        let Some((first, first_is_tls)) = &first else {
+            first = Some((config, is_tls));
+            continue;
+        };
         if *first_is_tls != is_tls {
             return Err(config_error("some of the Redis URLs ask for TLS and some do not"));
+        }
+        if config.login.is_some() && config.login != first.login {
+            return Err(config_error("the Redis URLs have different logins: all nodes get that of the first URL"));
+        }
+        if config.database != 0 && config.database != first.database {
+            return Err(config_error("the Redis URLs have different databases: all nodes get that of the first URL"));
         }
     }
     first.map(|(config, is_tls)| (all, config, is_tls)).ok_or_else(|| config_error("no Redis URL is given"))
@@ -61,7 +70,7 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
         _ => return Err(config_error("this kind of Redis address is not supported")),
     };
     if settings.protocol() != redis::ProtocolVersion::RESP2 {
-        return Err(config_error("the tier speaks RESP2: remove `protocol` from the Redis URL"));
+        return Err(config_error("the tier speaks RESP2, which every Redis does: remove `protocol` from the Redis URL"));
     }
     let username = settings.username().map(ToOwned::to_owned);
     // A user without a password is asked for nonetheless: Redis has `nopass` users, and a forgotten password must not pass.

@@ -77,11 +77,16 @@ impl Vitals {
         Some(self.process.load(Ordering::Relaxed)).filter(|process| *process != 0)
     }
 
-    /// Notes an answer, be it an error.
+    /// Notes an answer, be it an error, or a part of one.
     pub(crate) fn answered(&self) {
         if self.timeouts.load(Ordering::Relaxed) != 0 {
             self.timeouts.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// Whether the last call was answered in time, as far as is known.
+    pub(crate) fn is_answering(&self) -> bool {
+        self.timeouts.load(Ordering::Relaxed) == 0
     }
 
     /// Notes a call that was not answered in time.

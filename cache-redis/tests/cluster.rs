@@ -306,6 +306,18 @@ async fn c1_a_cluster_that_is_down_at_start_comes_up_by_itself() {
 }
 
 #[tokio::test]
+async fn seeds_that_say_nothing_hold_up_the_map_for_a_moment_each() {
+    let cluster = RedisCluster::start();
+    // Connections are taken, by the kernel, and that is all.
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let seeds = [vec![format!("redis://{}", silent.local_addr().expect("it is bound")); 3], urls(&cluster)].concat();
+    let start = Instant::now();
+    let tier = RedisTier::cluster(seeds).timeout(AMPLE).connect_timeout(AMPLE).connect().await.expect("others answer");
+    assert!(start.elapsed() < AMPLE, "{:?}", start.elapsed());
+    store(&tier, &key(), "x").await;
+}
+
+#[tokio::test]
 async fn a_server_that_is_no_cluster_is_a_wrong_configuration() {
     let err = RedisTier::cluster([shared().url()]).connect().await.expect_err("no cluster");
     assert_eq!(err.kind(), ErrorKind::Config, "{err}");

@@ -173,6 +173,22 @@ async fn c2_a_dead_connection_that_stays_open_is_replaced_after_five_calls_and_l
 }
 
 #[tokio::test]
+async fn c2_a_connection_that_goes_on_answering_is_kept_though_every_answer_is_too_late() {
+    let redis = Redis::start();
+    let proxy = Proxy::start(redis.port());
+    let tier = quick(&proxy.url()).await;
+    let (key, before) = (key(), proxy.accepted());
+    proxy.delay(TIMEOUT * 3 / 2);
+    for _ in 0..15 {
+        assert_eq!(tier.get(&key).await.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert!(tier.is_connected() && proxy.accepted() == before);
+    proxy.forward();
+    until_back(&tier).await;
+    assert_eq!(proxy.accepted(), before);
+}
+
+#[tokio::test]
 async fn c1_resets_and_refusals_are_survived() {
     let redis = Redis::start();
     let proxy = Proxy::start(redis.port());

@@ -4,7 +4,7 @@ mod common;
 
 use cache_core::{ErrorKind, RemoteTier};
 use cache_redis::RedisTier;
-use common::{key, store, until, until_back};
+use common::{key, shared, store, until, until_back};
 use std::time::{Duration, Instant};
 use test_servers::RedisSentinel;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -79,6 +79,22 @@ async fn c5_a_sentinel_that_names_a_replica_is_not_believed() {
     assert!(err.to_string().contains("no master"), "{err}");
     let tier = RedisTier::sentinel("any", [names(group.server(master).port()).await]).timeout(TIMEOUT).connect().await.unwrap();
     store(&tier, &key(), "x").await;
+}
+
+#[tokio::test]
+async fn sentinels_that_say_nothing_do_not_use_up_the_dial() {
+    // Connections are taken, by the kernel, and that is all.
+    let mut silent = Vec::new();
+    for _ in 0..4 {
+        silent.push(tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port"));
+    }
+    let mut urls: Vec<_> = silent.iter().map(|silent| format!("redis://{}", silent.local_addr().expect("it is bound"))).collect();
+    urls.push(names(shared().port()).await);
+    // They are asked in an order of chance: in ten dials those that say nothing come first.
+    for _ in 0..10 {
+        let tier = RedisTier::sentinel("any", &urls).connect().await.unwrap();
+        assert!(tier.is_connected(), "one knows");
+    }
 }
 
 #[tokio::test]

@@ -34,7 +34,8 @@ pub trait Codec<V>: Send + Sync + 'static {
     /// [`schema`](crate::Builder::schema) with it, or old and new nodes replace each other's values while both run.
     fn id(&self) -> u8;
 
-    /// Encodes a value.
+    /// Encodes a value, whole: only then is its length compared with [`max_value_bytes`](crate::Builder::max_value_bytes). A codec of yours that
+    /// meets huge values may well fail sooner.
     ///
     /// # Errors
     /// Whatever keeps the value from being encoded; it is then served, kept in L1, and not stored in L2.

@@ -22,7 +22,8 @@ use crate::remote::RemoteTier;
 /// TTL, perhaps on a server that is back already, or that only takes no new values. Trying costs its caller one timeout at most, and its
 /// error is an error. Reads, of which there are many more, wait for none of that.
 ///
-/// [`ErrorKind::Unavailable`] and [`ErrorKind::Timeout`] are failures. Other errors say nothing about the tier's health, nor does a
+/// [`ErrorKind::Unavailable`] and [`ErrorKind::Timeout`] are failures, unless they are those of [a part](Error::is_partial): with one master of
+/// a cluster dead, the keys of the others go on. Other errors say nothing about the tier's health, nor does a
 /// call that is cancelled: half-open, its place goes to another call. A call that ends after the circuit has moved on is not
 /// counted either. A probe that never ended would keep its place for ever: have a [`Timeout`](super::Timeout) inside.
 ///
@@ -103,9 +104,10 @@ fn circuits<T: RemoteTier>(inner: &T, rules: &BreakerRules, clock: Clock) -> [Ci
 }
 
 fn verdict<R>(answer: &Result<R>) -> Verdict {
-    match answer.as_ref().map_err(Error::kind) {
+    match answer {
         Ok(_) => Verdict::Success,
-        Err(ErrorKind::Unavailable | ErrorKind::Timeout) => Verdict::Failure,
+        Err(err) if err.is_partial() => Verdict::Neither,
+        Err(err) if matches!(err.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) => Verdict::Failure,
         Err(_) => Verdict::Neither,
     }
 }

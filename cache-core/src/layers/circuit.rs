@@ -30,10 +30,11 @@ impl Default for BreakerRules {
 
 impl BreakerRules {
     /// Opens when this many `failures` are among the last `window` calls. Before the first call, and whenever it closes, the window is
-    /// full of successes. Default: 50 among 100. Zero counts as one; 65,536 calls at most are remembered, a byte each.
+    /// full of successes. Default: 50 among 100. Zero counts as one, and more failures than calls as all of them; 65,536 calls at most are
+    /// remembered, a byte each.
     pub fn failures(mut self, failures: usize, window: usize) -> Self {
         self.window = window.clamp(1, 1 << 16);
-        self.failures = failures.max(1);
+        self.failures = failures.clamp(1, self.window);
         self
     }
 

@@ -19,7 +19,12 @@ type Stack<T> = Observed<Bulkhead<Breaker<Retry<Timeout<T>>>>>;
 /// A tier in all its layers: observed, then the bulkhead, the breaker, retries, and the timeout of each attempt. See
 /// [`layers`](super) for why in this order.
 ///
-/// Every call except `clear` and `close` ends within one time, 100 ms unless told, in whatever mixture of queueing, attempts and pauses.
+/// Every call except `clear` and `close` ends within one time, 150 ms unless told, in whatever mixture of queueing, attempts and pauses.
+///
+/// A tier's own timeout should be shorter than the four fifths of that which a call has here: the default of Redis' tier is, with 100 ms of 120.
+/// Otherwise this layer gives up calls that the tier was about to end, and loses what only the tier knows: the values of a `get_many` that did
+/// come, and that it was [a part](crate::Error::is_partial) that failed.
+///
 /// Errors are [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), [`Unavailable`](crate::ErrorKind::Unavailable) at once with the
 /// breaker open, [`Timeout`](crate::ErrorKind::Timeout), and whatever the tier says. A cancelled call leaves nothing behind in any layer.
 ///
@@ -59,7 +64,7 @@ impl<T: RemoteTier> Guarded<T> {
     pub fn builder(tier: T) -> GuardedBuilder<T> {
         GuardedBuilder {
             tier,
-            timeout: Duration::from_millis(100),
+            timeout: Duration::from_millis(150),
             clear_within: None,
             retry: RetryRules::default(),
             breaker: BreakerRules::default(),
@@ -113,7 +118,7 @@ forward_verbs!(Guarded);
 ///
 /// | option | default | |
 /// |---|---|---|
-/// | [`timeout`](Self::timeout) | 100 ms | a fifth of it for the queue, the rest for attempts and pauses |
+/// | [`timeout`](Self::timeout) | 150 ms | a fifth of it for the queue, the rest for attempts and pauses |
 /// | [`clear_within`](Self::clear_within) | 60 s | the same for `clear` |
 /// | [`concurrency`](Self::concurrency) | 2,048 and 2,048 | calls inside, calls that wait |
 /// | [`breaker`](Self::breaker) | 50 failures of 100 or 10 in a row, open for 50 to 100 ms, 2 probes | |
@@ -132,7 +137,7 @@ pub struct GuardedBuilder<T> {
 }
 
 impl<T: RemoteTier> GuardedBuilder<T> {
-    /// Every call but `clear` ends within this.
+    /// Every call but `clear` ends within this. The tier's own timeout should be shorter than four fifths of it: see [`Guarded`].
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -34,10 +34,10 @@
 //! use std::time::Duration;
 //!
 //! // By hand, what `Guarded::new(tier)` does.
-//! let tier = Timeout::new(EmbeddedTier::new(), Duration::from_millis(80));
-//! let tier = Retry::new(tier, RetryRules::default().within(Duration::from_millis(80)));
+//! let tier = Timeout::new(EmbeddedTier::new(), Duration::from_millis(120));
+//! let tier = Retry::new(tier, RetryRules::default().within(Duration::from_millis(120)));
 //! let tier = Breaker::new(tier, BreakerRules::default());
-//! let tier = Bulkhead::new(tier, BulkheadRules::default().queue(2_048, Duration::from_millis(20)));
+//! let tier = Bulkhead::new(tier, BulkheadRules::default().queue(2_048, Duration::from_millis(30)));
 //! let cache = TieredCache::<u64, u64>::builder("n").l2(Observed::new(tier)).build()?;
 //! # Ok::<_, cache_core::Error>(())
 //! ```

@@ -79,7 +79,7 @@ pub struct RetryStats {
 }
 
 /// Repeats a call that failed with [`ErrorKind::Unavailable`] or [`ErrorKind::Timeout`], after a random pause, and returns the last
-/// attempt's answer.
+/// attempt's answer. An attempt is not repeated if less time is left than it took.
 ///
 /// An error leaves open whether the command ran, or will *still* run: it may stand in the buffer of a connection that has been given
 /// up, and land after its repeat. So a verb is repeated only if running it twice, the first time later than the second, changes nothing
@@ -155,14 +155,15 @@ impl<T> Retry<T> {
         let began = Instant::now();
         self.budget.earn();
         let mut answer = call().await;
-        let mut attempts = 1;
+        let (mut attempts, mut took) = (1, began.elapsed());
         while let Err(err) = &answer {
             if attempts >= self.rules.attempts || !is_worth_it(err) {
                 break;
             }
             let pause = self.pause(attempts);
             let left = self.rules.within.saturating_sub(began.elapsed());
-            if pause >= left {
+            // Cut short, it would hide what the tier has said.
+            if pause + took >= left {
                 break;
             }
             if !self.budget.spend() {
@@ -173,7 +174,9 @@ impl<T> Retry<T> {
             self.repeats.fetch_add(1, Ordering::Relaxed);
             attempts += 1;
             let left = self.rules.within.saturating_sub(began.elapsed());
+            let again = Instant::now();
             answer = tokio::time::timeout(left, call()).await.unwrap_or_else(|_| Err(late()));
+            took = again.elapsed();
         }
         answer
     }

@@ -263,6 +263,9 @@ impl<K, V, L> Builder<K, V, L> {
     }
 
     /// Encoded values larger than this are served and kept in L1, not stored in L2. Counted before compression and encryption.
+    ///
+    /// A value is encoded whole before its length is known: this bounds what is sent and stored, not what encoding costs. One far larger
+    /// takes that memory for a moment, at each load and write.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.max_value_bytes = bytes;
         self

@@ -4,6 +4,7 @@ use super::redirect::Redirect;
 use super::slots::{Endpoint, SlotMap, slot_of};
 use crate::config::{Address, Config};
 use crate::error::is_no_script;
+use crate::first::first;
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
 use crate::replicas::{Replica, pick};
@@ -69,6 +70,17 @@ impl View {
     fn owner(&self, slot: u16) -> Option<(Endpoint, Arc<Node>)> {
         let at = self.map.master(slot)?;
         Some((at.clone(), self.nodes.get(at)?.clone()))
+    }
+
+    /// Why a call to a master failed. It is that of a part for as long as half of the others, at least, are well.
+    fn failure(&self, at: &Endpoint, err: Error) -> Error {
+        let others = self.map.masters().filter(|master| *master != at).map(|master| self.nodes.get(master));
+        let (mut all, mut well) = (0, 0);
+        for other in others {
+            all += 1;
+            well += usize::from(other.is_some_and(|node| node.is_well()));
+        }
+        if all > 0 && well * 2 >= all { err.partial() } else { err }
     }
 }
 
@@ -185,7 +197,9 @@ impl Cluster {
                     None => node.send(deadline, request).await,
                 };
                 // A node that is away may have been replaced.
-                (at, called.inspect_err(|_| self.shared.doubt.notify_one())?)
+                let called = called.inspect_err(|_| self.shared.doubt.notify_one());
+                let called = called.map_err(|err| self.shared.view.load().failure(&at, err))?;
+                (at, called)
             };
             let Err(err) = &called.reply else { return Ok(called) };
             match Redirect::parse(err, &at) {
@@ -319,10 +333,10 @@ impl Shared {
         }
     }
 
-    /// Asks the nodes one after the other, and then the seeds, for the map.
+    /// Asks the nodes, and then the seeds, for the map, until one gives it.
     async fn ask_all(&self) -> Result<SlotMap> {
         let view = self.view.load_full();
-        // Those that are connected first: a dead one costs its timeout.
+        // Those that are connected first: a dead one holds up the others.
         let mut nodes: Vec<_> = view.nodes.iter().map(|(at, node)| (at.clone(), node.clone())).collect();
         fastrand::shuffle(&mut nodes);
         nodes.sort_by_key(|(_, node)| !node.is_connected());
@@ -332,20 +346,12 @@ impl Shared {
             (at, node)
         });
         nodes.extend(seeds);
-        let mut last = Error::new(ErrorKind::Unavailable, "no node of the Redis cluster answered");
-        for (at, node) in nodes {
-            match slots(&node, &at, self.config.timeout.max(self.config.connect_timeout)).await {
-                Ok(map) => return Ok(map),
-                Err(err) => {
-                    debug!(error = %err, "a node of the Redis cluster did not give its slots");
-                    // What a person must mend outweighs weather.
-                    if last.kind() == ErrorKind::Unavailable {
-                        last = err;
-                    }
-                }
-            }
-        }
-        Err(last)
+        let within = self.config.timeout.max(self.config.connect_timeout);
+        let asked = nodes.into_iter().map(|(at, node)| async move {
+            let map = slots(&node, &at, within).await;
+            map.inspect_err(|err| debug!(error = %err, "a node of the Redis cluster did not give its slots"))
+        });
+        first(asked, Error::new(ErrorKind::Unavailable, "no node of the Redis cluster answered")).await
     }
 }
 

@@ -171,7 +171,7 @@ enum Caller {
 
 struct Waiting {
     caller: Caller,
-    /// `None` where the caller keeps its time itself.
+    /// `None` where the caller alone keeps its time.
     deadline: Option<tokio::time::Instant>,
 }
 
@@ -297,7 +297,7 @@ impl Multiplexer {
             }),
         }?;
         // Callers of GETs are many, and would only take turns at the count of these.
-        let vitals = (!keeps_time || !matches!(request, Request::Get(_))).then(|| self.shared.vitals.clone());
+        let vitals = (!matches!(request, Request::Get(_))).then(|| self.shared.vitals.clone());
         Ok(Underway::Own(Call { ended, deadline: (!keeps_time).then_some(deadline), vitals }))
     }
 
@@ -328,7 +328,8 @@ impl Multiplexer {
         if state.len() + state.unwritten > MOST_WAITING {
             return Err(Error::new(ErrorKind::Overloaded, "too much waits to be written to Redis"));
         }
-        let deadline = deadline.map(Into::into).filter(|deadline| *deadline + SLACK >= state.latest);
+        let deadline = deadline.map(tokio::time::Instant::from);
+        let keeps_time = deadline.is_some_and(|deadline| deadline + SLACK >= state.latest);
         state.latest = state.latest.max(deadline.unwrap_or(state.latest));
         pack(&mut state, &|caller| Waiting { caller, deadline });
         let sleeper = state.sleeper.take();
@@ -336,7 +337,7 @@ impl Multiplexer {
         if let Some(sleeper) = sleeper {
             sleeper.wake();
         }
-        Ok(deadline.is_some())
+        Ok(keeps_time)
     }
 }
 
@@ -374,20 +375,18 @@ impl Underway {
             #[cfg(feature = "fred")]
             Self::Fred(call) => return Box::pin(call.reply()).await,
         };
-        let ended = match (deadline, &vitals) {
+        let ended = match deadline {
             // Boxed, for it is rare and would make each call's future larger.
-            (Some(deadline), Some(vitals)) => Box::pin(in_time(deadline, ended, vitals)).await,
-            _ => ended.await,
+            Some(deadline) => Box::pin(in_time(deadline, ended)).await,
+            None => ended.await,
         };
         Ok((outcome(ended)?, vitals))
     }
 }
 
-async fn in_time<T>(deadline: Instant, ended: oneshot::Receiver<Ended<T>>, vitals: &Vitals) -> Result<Ended<T>, RecvError> {
-    tokio::time::timeout_at(deadline.into(), ended).await.unwrap_or_else(|_| {
-        vitals.timed_out();
-        Ok(Err(Late))
-    })
+/// That it was late the task counts, with the next one that is.
+async fn in_time<T>(deadline: Instant, ended: oneshot::Receiver<Ended<T>>) -> Result<Ended<T>, RecvError> {
+    tokio::time::timeout_at(deadline.into(), ended).await.unwrap_or(Ok(Err(Late)))
 }
 
 fn outcome<T>(ended: Result<Ended<T>, RecvError>) -> Result<T> {

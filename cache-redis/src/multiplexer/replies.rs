@@ -16,6 +16,9 @@ const CHUNK: usize = 64 << 10;
 /// The longest reply of several parts, and the longest first line.
 const MOST_PARTS: usize = 64 << 20;
 const MOST_LINE: usize = 64 << 10;
+/// The most parts of one: each takes some 50 bytes of memory, however short it is. The map of a cluster whose slots are scattered one by one over nodes
+/// with two replicas each has 300,000.
+const MOST_ELEMENTS: u64 = 1 << 20;
 /// Strings from this length on are read into their own memory: to copy them out of a common one would cost more than the further system call.
 const LONG: usize = 16 << 10;
 /// Where a long string was, another one may follow: no more is read of it into the common memory than surely has its first line.
@@ -56,9 +59,11 @@ struct Seen {
     bytes: usize,
     /// Parts that are still to come.
     parts: u64,
+    /// All parts so far, those to come included.
+    all: u64,
 }
 
-const NOTHING: Seen = Seen { bytes: 0, parts: 1 };
+const NOTHING: Seen = Seen { bytes: 0, parts: 1, all: 1 };
 
 /// What follows cannot be told apart.
 #[derive(Debug)]
@@ -264,7 +269,8 @@ fn whole(read: &[u8], seen: &mut Seen, most: usize) -> Result<Option<usize>, Gar
         };
         seen.bytes = seen.bytes.saturating_add(line).saturating_add(skip);
         seen.parts = (seen.parts - 1).saturating_add(parts);
-        if seen.bytes > most {
+        seen.all = seen.all.saturating_add(parts);
+        if seen.bytes > most || seen.all > MOST_ELEMENTS {
             return Err(Garbled);
         }
     }
@@ -358,6 +364,10 @@ mod tests {
         for bytes in [
             &[&nested[..], b":1\r\n"].concat()[..],
             b"*2\r\n$99999999999\r\n",
+            b"*1048576\r\n",
+            b"%524288\r\n",
+            b"*2\r\n*1048574\r\n",
+            b"*3\r\n*0\r\n*1048573\r\n",
             b"$9999999999999999999\r\n",
             b"$1x\r\n",
             b"$\r\n",
@@ -370,5 +380,13 @@ mod tests {
         }
         let mut replies = Replies::new(100, 10);
         assert!(read(&mut replies, &vec![b'+'; MOST_LINE + 1], &[1_000]).is_err(), "a line without an end");
+    }
+
+    #[test]
+    fn a_reply_of_many_parts_is_read_and_parts_are_counted_in_one_reply_only() {
+        let many = [b"*500000\r\n", &b":1\r\n".repeat(500_000)[..]].concat();
+        let read = read(&mut Replies::new(100, 10), &many.repeat(3), &[CHUNK]).unwrap();
+        assert_eq!(read.len(), 3);
+        assert!(read.iter().all(|reply| matches!(reply, Value::Array(parts) if parts.len() == 500_000)));
     }
 }

@@ -1,7 +1,7 @@
 //! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
 
 use super::replies::{Garbled, Group, Replies};
-use super::{Caller, GET, Late, Lot, Many, Reply, Shared, Waiting};
+use super::{Caller, Ended, GET, Late, Lot, Many, Reply, Shared, Waiting};
 use crate::error::is_read_only;
 use cache_core::record::HEADER_LEN;
 use redis::{RedisResult, Value};
@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep};
 
 /// Strings up to this length are read whole, however short records have to be.
@@ -40,6 +41,8 @@ pub(super) struct Task<S> {
     keys: Vec<u8>,
     ends: Vec<usize>,
     getters: Vec<Waiting>,
+    /// When something was last read.
+    heard: Instant,
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
 }
@@ -75,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             keys: Vec::new(),
             ends: Vec::new(),
             getters: Vec::new(),
+            heard: Instant::now(),
             alarm: Box::pin(sleep(Duration::ZERO)),
             is_alarm_set: false,
         }
@@ -100,20 +104,21 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     /// Hands out some replies, and tells how many.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
-        let mut count = 0;
+        let (mut count, mut hears) = (0, false);
         while count < TURN {
             match self.next()? {
                 Some(handed) => count += handed,
                 None => match self.replies.poll_more(cx, self.stream.as_mut()) {
-                    Poll::Ready(Ok(true)) => {}
+                    Poll::Ready(Ok(true)) => hears = true,
                     Poll::Ready(Ok(false)) => return Err(End(None)),
                     Poll::Ready(Err(err)) => return Err(err.into()),
                     Poll::Pending => break,
                 },
             }
         }
-        if count > 0 {
-            // Late ones too: whoever answers is there.
+        if hears {
+            // Be it a late reply, or a part of a long one: whoever sends is there.
+            self.heard = Instant::now();
             self.shared.vitals.answered();
         }
         Ok(count)
@@ -260,7 +265,11 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             let now = Instant::now();
             for sent in &mut self.underway {
                 if sent.waiting.deadline.is_some_and(|deadline| deadline <= now) && sent.waiting.caller.tell_late() {
-                    self.shared.vitals.timed_out();
+                    // A call behind a long reply that is still arriving is late too. Only silence speaks against the connection.
+                    let waited = now.saturating_duration_since(sent.at);
+                    if now.saturating_duration_since(self.heard) >= waited / 2 {
+                        self.shared.vitals.timed_out();
+                    }
                 }
             }
         }
@@ -306,7 +315,7 @@ impl<S> Drop for Task<S> {
 }
 
 impl Caller {
-    /// Whether there is still somebody to tell.
+    /// Whether it has neither its reply nor been told that it is late.
     fn waits(&self) -> bool {
         match self {
             Self::One(caller) => caller.is_some(),
@@ -315,12 +324,16 @@ impl Caller {
         }
     }
 
-    /// Whether somebody was told.
+    /// Tells whoever still waits. Whether that was not done before: a call that was given up is as late as any other.
     fn tell_late(&mut self) -> bool {
         match self {
-            Self::One(caller) => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
+            Self::One(caller) => tell_late(caller),
             Self::Group(_) => false,
-            Self::Many { caller, .. } => caller.take().is_some_and(|caller| caller.send(Err(Late)).is_ok()),
+            Self::Many { caller, .. } => tell_late(caller),
         }
     }
+}
+
+fn tell_late<T>(caller: &mut Option<oneshot::Sender<Ended<T>>>) -> bool {
+    caller.take().map(|caller| caller.send(Err(Late))).is_some()
 }

@@ -196,6 +196,68 @@ async fn five_late_calls_in_a_row_put_the_connection_in_doubt_and_a_late_reply_s
     assert_eq!(doubted.await.unwrap(), crate::vitals::Loss::Timeouts);
 }
 
+/// Whether the connection is in doubt by now.
+async fn is_doubted(bed: &Bed) -> bool {
+    let vitals = bed.multiplexer.vitals().clone();
+    tokio::time::timeout(Duration::from_millis(1), vitals.doubted()).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_given_up_early_put_a_dead_connection_in_doubt_at_their_deadline() {
+    let bed = bed(1 << 20);
+    // Of either kind: whose time the task keeps, and who keep it themselves, for they must end sooner.
+    let calls = [50, 50, 50, 20, 20].map(|within| bed.send(Request::Get(b"k"), Duration::from_millis(within)));
+    settle().await;
+    advance(Duration::from_millis(10)).await;
+    calls.iter().for_each(JoinHandle::abort);
+    advance(Duration::from_millis(38)).await;
+    assert!(!is_doubted(&bed).await, "they might still be answered in time");
+    advance(Duration::from_millis(4)).await;
+    assert!(is_doubted(&bed).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_given_up_and_answered_in_time_speak_for_the_connection() {
+    let mut bed = bed(1 << 20);
+    for _ in 0..20 {
+        let call = bed.get("k");
+        settle().await;
+        call.abort();
+        bed.answer("$1\r\n1\r\n").await;
+        settle().await;
+    }
+    advance(TIMEOUT * 2).await;
+    assert!(!is_doubted(&bed).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_reply_that_is_arriving_speaks_for_the_connection_until_it_stops() {
+    let mut bed = bed(1 << 20);
+    let long = bed.get("long");
+    settle().await;
+    bed.answer("$100000\r\n").await;
+    let piece = "x".repeat(1_000);
+    for _ in 0..99 {
+        let behind: Vec<_> = (0..10).map(|_| bed.get("behind")).collect();
+        for _ in 0..3 {
+            advance(TIMEOUT / 3).await;
+            settle().await;
+            bed.answer(&piece[..333]).await;
+            settle().await;
+        }
+        for call in behind {
+            assert_eq!(call.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout, "it waits behind the long one");
+        }
+        assert!(!is_doubted(&bed).await);
+    }
+    let behind: Vec<_> = (0..10).map(|_| bed.get("behind")).collect();
+    for call in behind {
+        assert!(call.await.unwrap().is_err());
+    }
+    assert!(is_doubted(&bed).await, "it came to a halt");
+    drop(long);
+}
+
 #[test]
 fn a_get_is_packed_as_the_driver_packs_it() {
     for key in [&b""[..], b"key", &[0, 13, 10, 255], &[b'x'; 300]] {

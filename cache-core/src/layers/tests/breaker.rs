@@ -97,6 +97,28 @@ async fn errors_that_are_not_the_tiers_health_open_nothing() {
 }
 
 #[tokio::test]
+async fn failures_of_a_part_open_nothing_and_fail_no_probe() {
+    let hands = ManualClock::new();
+    let (tier, inside) = breaker(&hands);
+    inside.set_partial(true);
+    for kind in [LOST, LATE] {
+        inside.then(kind);
+        fail(&tier, Verb::Get, 200).await;
+        fail(&tier, Verb::Acquire, 200).await;
+        assert_eq!((tier.reads().opened, tier.changes().opened, tier.reads().recent_failures), (0, 0, 0));
+    }
+    inside.set_partial(false);
+    fail(&tier, Verb::Get, 3).await;
+    hands.advance(100 * MS);
+    inside.set_partial(true);
+    fail(&tier, Verb::Get, 10).await;
+    assert_eq!(tier.reads().state, BreakerState::HalfOpen, "their places are free again");
+    inside.then(None);
+    assert_eq!(kind(get(&tier).await), None);
+    assert_eq!(tier.reads().state, BreakerState::Closed);
+}
+
+#[tokio::test]
 async fn a_probe_that_is_cancelled_gives_its_place_to_another_call() {
     let hands = ManualClock::new();
     let inside = ChaosTier::new(EmbeddedTier::new());

@@ -138,6 +138,16 @@ fn fail(circuit: &Circuit, times: usize) {
 }
 
 #[test]
+fn more_failures_than_the_window_has_calls_are_all_of_them() {
+    let rules = BreakerRules::default().failures(200, 100).in_a_row(u32::MAX);
+    let circuit = Circuit::new(rules, ManualClock::new().clock(), ("tier", "reads"));
+    fail(&circuit, 99);
+    assert_eq!(circuit.stats().state, BreakerState::Closed);
+    fail(&circuit, 1);
+    assert_eq!(circuit.stats().state, BreakerState::Open);
+}
+
+#[test]
 fn circuits_that_opened_together_do_not_close_together() {
     let clock = ManualClock::new().clock();
     let times: std::collections::HashSet<Moment> = (0..20)

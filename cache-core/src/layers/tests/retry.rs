@@ -3,7 +3,7 @@ use crate::clock::ManualClock;
 use crate::embedded::EmbeddedTier;
 use crate::error::ErrorKind;
 use crate::key::Echo;
-use crate::layers::{Retry, RetryRules, Verb};
+use crate::layers::{Retry, RetryRules, Timeout, Verb};
 use crate::machine::{Command, Reply, Slot, step};
 use crate::remote::{Acquired, Fill, Filled, Put, PutOutcome};
 use crate::testing::{Chaos, ChaosTier};
@@ -76,6 +76,17 @@ async fn repeats_end_within_their_time_even_if_the_last_one_hangs() {
     inside.set(Chaos::Held);
     assert_eq!(hanging.await.unwrap(), LATE);
     assert!(began.elapsed() <= 41 * MS, "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_left_less_time_than_it_took_is_not_repeated() {
+    let inside = ChaosTier::new(EmbeddedTier::new());
+    let tier = Retry::new(Timeout::new(inside.clone(), 30 * MS), RetryRules::default().within(50 * MS));
+    inside.set(Chaos::Held);
+    let began = Instant::now();
+    assert_eq!(kind(get(&tier).await), LATE);
+    assert!(began.elapsed() <= 31 * MS, "{:?}", began.elapsed());
+    assert_eq!((inside.calls(), tier.stats().repeats), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tracing::field::{Field, Visit};
@@ -78,12 +79,14 @@ pub(super) struct Scripted<T> {
     inner: T,
     script: Mutex<VecDeque<Option<ErrorKind>>>,
     then: Mutex<Option<ErrorKind>>,
+    is_partial: AtomicBool,
     verbs: Mutex<Vec<Verb>>,
 }
 
 impl<T> Scripted<T> {
     pub(super) fn new(inner: T) -> Arc<Self> {
-        Arc::new(Self { inner, script: Mutex::default(), then: Mutex::default(), verbs: Mutex::default() })
+        let (script, then, verbs) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { inner, script, then, is_partial: AtomicBool::new(false), verbs })
     }
 
     pub(super) fn next(&self, script: &[Option<ErrorKind>]) {
@@ -92,6 +95,11 @@ impl<T> Scripted<T> {
 
     pub(super) fn then(&self, then: Option<ErrorKind>) {
         *self.then.lock() = then;
+    }
+
+    /// Whether its failures are from now on those of a part.
+    pub(super) fn set_partial(&self, is_partial: bool) {
+        self.is_partial.store(is_partial, Ordering::Relaxed);
     }
 
     /// The verbs that have come in since this was last asked.
@@ -103,6 +111,7 @@ impl<T> Scripted<T> {
         self.verbs.lock().push(verb);
         let (next, then) = (self.script.lock().pop_front(), *self.then.lock());
         match next.unwrap_or(then) {
+            Some(kind) if self.is_partial.load(Ordering::Relaxed) => Err(Error::new(kind, "scripted").partial()),
             Some(kind) => Err(Error::new(kind, "scripted")),
             None => call().await,
         }
