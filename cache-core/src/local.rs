@@ -6,6 +6,7 @@ use crate::record::Life;
 use crate::token::Token;
 use std::borrow::Borrow;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A value's life on the cache's clock.
@@ -166,6 +167,76 @@ pub trait LocalTier<K, V>: Send + Sync + 'static {
 
     /// How many entries had to go to make room, since it was made.
     fn evictions(&self) -> u64;
+}
+
+/// A tier that is kept beside the cache it is given to: for what it can do and the stack does not ask for, such as to be resized. Each call costs
+/// one pointer more to follow.
+///
+/// Its entries are the cache's: what is inserted, removed or cleared by another way passes by the cache's tickets and counts.
+impl<K, V, L: LocalTier<K, V>> LocalTier<K, V> for Arc<L> {
+    #[inline]
+    fn with<Q, F, R>(&self, hash: u64, key: &Q, now: Moment, f: F) -> Option<R>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        F: FnOnce(Local<&V>) -> R,
+    {
+        (**self).with(hash, key, now, f)
+    }
+
+    #[inline]
+    fn get<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Local<V>>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+        V: Clone,
+    {
+        (**self).get(hash, key, now)
+    }
+
+    fn terms<Q>(&self, hash: u64, key: &Q, now: Moment) -> Option<Terms>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        (**self).terms(hash, key, now)
+    }
+
+    fn insert(&self, hash: u64, key: K, value: V, terms: &Terms, now: Moment, admit: &dyn Fn() -> bool) -> bool {
+        (**self).insert(hash, key, value, terms, now, admit)
+    }
+
+    fn remove<Q>(&self, hash: u64, key: &Q, version: Option<u64>, bump: &dyn Fn()) -> bool
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ?Sized,
+    {
+        (**self).remove(hash, key, version, bump)
+    }
+
+    fn suspect(&self, partition: Partition) {
+        (**self).suspect(partition);
+    }
+
+    fn clear(&self) {
+        (**self).clear();
+    }
+
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn is_empty(&self) -> bool {
+        (**self).is_empty()
+    }
+
+    fn capacity(&self) -> Option<u64> {
+        (**self).capacity()
+    }
+
+    fn evictions(&self) -> u64 {
+        (**self).evictions()
+    }
 }
 
 /// The absence of a first level: a cache of L2 alone.

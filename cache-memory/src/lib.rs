@@ -3,7 +3,7 @@
 //! [`MemoryTier`] is the first level that a service names; [`MemoryCache`] is the same as a cache of its own, for a program that needs no
 //! second one. With the feature `moka` there is [`MokaTier`] as well, for those who
 //! want its TinyLFU or to compare.
-#![deny(unsafe_code)]
+#![deny(unsafe_code, clippy::undocumented_unsafe_blocks)]
 
 mod cache;
 #[allow(unsafe_code)]

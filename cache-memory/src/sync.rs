@@ -58,8 +58,9 @@ macro_rules! local {
 
 pub(crate) use {global, local};
 
-/// Locks. A panic of the tier's own under a lock would be a fault of it and leaves nothing half done that reads rely on, and no
-/// code of a user runs under one, so poison says nothing.
+/// Locks. No code of a user runs under a lock but an admission, before anything is changed. A panic of the tier's own would be a fault of it: the
+/// write it ends may be half done, so that an entry or its place is lost. Reads rely on nothing that may be, and it is counted as a write, so that no
+/// search from before it is trusted. So poison says nothing.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

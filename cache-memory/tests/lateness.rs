@@ -1,7 +1,8 @@
-//! How long values stay that have left. Apart from other tests: grace periods are the process's, so a reader of any tier holds up all.
+//! How long values stay that have left: fault A7. Apart from other tests: grace periods are the process's, so a reader of any tier holds up all.
 
 use cache_core::{LocalTier, Moment, Stamp, Terms};
 use cache_memory::MemoryTier;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
 
@@ -55,7 +56,7 @@ fn churn(tier: &MemoryTier<u64, Counted>, living: &Arc<AtomicU64>, keys: u64, ti
 }
 
 #[test]
-fn no_more_wait_than_documented_whatever_the_capacity() {
+fn a7_no_more_wait_than_documented_whatever_the_capacity() {
     let _alone = alone();
     for capacity in [1, 10, 1_000, 5_000, 40_000] {
         // With room for all keys they are replaced, otherwise evicted.
@@ -79,8 +80,76 @@ fn heavy_values_wait_in_small_batches() {
     }
 }
 
+/// As a thread that loses its core in a plain read, or that waits for the lock of a shard.
 #[test]
-fn what_left_while_a_reader_stayed_comes_back_when_it_has_left() {
+fn a_reader_that_stays_for_a_moment_is_noticed_to_have_left_a_batch_later() {
+    let _alone = alone();
+    for capacity in [100, 1_000, 2_000] {
+        let (tier, living) = (MemoryTier::builder(capacity).shards(1).build(), Arc::default());
+        churn(&tier, &living, 1_000_000, 3 * capacity);
+        let keeper = MemoryTier::new(1);
+        put(&keeper, 0, 0);
+        for _ in 0..20 {
+            // As long as it takes to ask in vain once.
+            keeper.with(hash(0), &0, Moment::ORIGIN, |_| churn(&tier, &living, 1_000_000, 2 * batch(capacity) + 1));
+            let waited = churn(&tier, &living, 1_000_000, 1_000);
+            assert!(waited <= 5 * batch(capacity), "{waited} of {capacity}");
+        }
+    }
+}
+
+thread_local! {
+    /// Where this thread's next drop of a value stops, to go on later.
+    static STOP: Cell<Option<Arc<[Barrier; 2]>>> = const { Cell::new(None) };
+}
+
+struct Stopping {
+    _counted: Counted,
+}
+
+impl Drop for Stopping {
+    fn drop(&mut self) {
+        if let Some(stop) = STOP.take() {
+            stop.iter().for_each(|stop| _ = stop.wait());
+        }
+    }
+}
+
+#[test]
+fn each_write_that_drops_slowly_holds_one_batch_more() {
+    let _alone = alone();
+    let capacity = 1_000;
+    let (tier, living, slow) = (MemoryTier::builder(capacity).shards(1).build(), Arc::default(), 4);
+    let put_some = |times: u64| {
+        let steps = (0..times).map(|step| {
+            put(&tier, step % 10_000, Stopping { _counted: Counted::new(&living) });
+            living.load(Ordering::Relaxed) - tier.len()
+        });
+        steps.max().unwrap()
+    };
+    assert!(put_some(10_000) <= most(capacity));
+    std::thread::scope(|scope| {
+        let stops = [(); 4].map(|()| {
+            let stop = Arc::new([Barrier::new(2), Barrier::new(2)]);
+            let mine = stop.clone();
+            scope.spawn(move || {
+                STOP.set(Some(mine));
+                put_some(1_000);
+            });
+            stop[0].wait();
+            stop
+        });
+        let waited = put_some(10_000);
+        assert!(waited <= most(capacity) + slow * batch(capacity), "{waited} while {slow} drop");
+        assert!(waited > most(capacity), "they hold no batch: {waited}");
+        for stop in stops {
+            stop[1].wait();
+        }
+    });
+}
+
+#[test]
+fn a7_what_left_while_a_reader_stayed_comes_back_when_it_has_left() {
     let _alone = alone();
     let (tier, living) = (MemoryTier::builder(1_000).shards(1).build(), Arc::default());
     put(&tier, 0, Counted::new(&living));

@@ -103,7 +103,9 @@ where
 
     /// Reads the value of a key in its place. That saves a clone, which for an `Arc` is two writes to a line that all its readers share.
     ///
-    /// `f` may do anything, use the cache included, but until it returns no memory of removed entries comes back in any cache of the process: keep it short.
+    /// `f` may do anything, use the cache included, but until it returns no memory of removed entries comes back in any cache of the process: keep
+    /// it short. It must not switch to another stackful coroutine of its thread: calls of one thread have to end in the reverse of the order in
+    /// which they began.
     #[inline]
     pub fn with<Q, R>(&self, key: &Q, f: impl FnOnce(&V) -> R) -> Option<R>
     where
@@ -188,6 +190,9 @@ where
     /// `f` runs without a lock. If the entry was changed meanwhile, it runs again with what is there then, so it should have no effect but its result: as with
     /// [`AtomicU64::fetch_update`](std::sync::atomic::AtomicU64::fetch_update). Not counted in the stats.
     ///
+    /// After 10,000 runs, each overtaken by another write, it gives up: `false`, and the entry is as the others left it. Only an `f` that writes its
+    /// own key comes so far, or one that takes so long that the others always come first.
+    ///
     /// ```
     /// use cache_memory::{Compute, MemoryCache};
     ///
@@ -252,8 +257,9 @@ where
         self.tier.sweep(self.clock.now());
     }
 
-    /// The live entries, cloned out: those of each shard as they are at one moment, shard after shard. Neither counted nor a use. It holds the clones of one shard at a
-    /// time, and no lock while the caller has an item.
+    /// The live entries, cloned out: those of each shard as they are at one moment, shard after shard. So it is no snapshot of the whole cache: what
+    /// is written meanwhile is met if its shard comes later, and not if that was visited. Neither counted nor a use. It holds the clones of one shard
+    /// at a time, and no lock while the caller has an item.
     ///
     /// ```
     /// let ages = cache_memory::MemoryCache::<&str, u64>::builder().build();

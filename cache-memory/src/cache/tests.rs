@@ -140,7 +140,19 @@ fn a_value_is_made_once_for_a_key_and_then_found() {
 }
 
 #[test]
-fn callers_at_once_all_get_the_value_that_was_stored_first() {
+fn a4_an_insert_during_a_making_wins_and_the_maker_gets_it() {
+    let cache = MemoryCache::builder().build();
+    let (made, inserted) = (Arc::new(7), Arc::new(50));
+    let got = cache.get_or_insert_with(1, || {
+        assert!(cache.insert(1, inserted.clone()));
+        made.clone()
+    });
+    assert!(Arc::ptr_eq(&got, &inserted) && Arc::ptr_eq(&cache.get(&1).unwrap(), &inserted));
+    assert_eq!((Arc::strong_count(&made), Arc::strong_count(&inserted)), (1, 3), "what was made in vain is dropped");
+}
+
+#[test]
+fn a4_callers_at_once_all_get_the_value_that_was_stored_first() {
     for _ in 0..if cfg!(miri) { 2 } else { 200 } {
         let cache = MemoryCache::<u64, u64>::builder().capacity(100).build();
         let (number, barrier) = (AtomicU64::new(0), std::sync::Barrier::new(4));

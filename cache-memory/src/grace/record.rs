@@ -32,6 +32,11 @@ impl Record {
         self.state.store(epoch, Ordering::Release);
     }
 
+    /// Whether no thread has it, most likely.
+    fn is_free(&self) -> bool {
+        !self.taken.load(Ordering::Relaxed) || self.state.load(Ordering::Relaxed) == OUTSIDE_FREE
+    }
+
     /// The epoch in which its thread entered the region that it is in, if it is in one.
     pub(super) fn entered(&self) -> Option<u64> {
         // Ordering: acquire pairs with the release of the leaving, and of the next entering, after which the thread touches nothing of before.
@@ -55,19 +60,17 @@ impl Records {
         })
     }
 
-    /// A record that no other thread has.
+    /// A record that no other thread has: of those that there are the oldest, so that numbers stay as small as the threads are few.
     pub(super) fn take(&self) -> &'static Record {
         let outside = if barrier::is_asymmetric() { OUTSIDE } else { OUTSIDE_FENCED };
-        let free = |record: &&Record| {
+        // Ordering: relaxed, for it only guesses. One that is not free after all is not met again: the exchange has seen the latest.
+        while let Some(record) = self.iter().filter(|record| record.is_free()).last() {
             // Ordering: acquire pairs with the release in `give_back`, or in the drop of a region: what its last thread did in regions is done.
-            let returned = !record.taken.load(Ordering::Relaxed)
-                && record.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
-            returned
-                || record.state.load(Ordering::Relaxed) == OUTSIDE_FREE
-                    && record.state.compare_exchange(OUTSIDE_FREE, outside, Ordering::Acquire, Ordering::Relaxed).is_ok()
-        };
-        if let Some(record) = self.iter().find(free) {
-            return record;
+            if record.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                || record.state.compare_exchange(OUTSIDE_FREE, outside, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return record;
+            }
         }
         let mut head = self.0.load(Ordering::Acquire);
         let record = Box::into_raw(Box::new(Record {
@@ -101,6 +104,7 @@ pub(crate) struct Region {
     record: &'static Record,
     /// The record's state before, which comes back after: so the regions of a thread end last in, first out. They do, since none leaves the
     /// function that entered it but by its end; an outer one that ended first would have the inner one leave the record in a region for ever.
+    /// Stackful coroutines that switch inside of `with` would break that: `MemoryTier` forbids it.
     before: u64,
     /// The record is the thread's.
     not_send: PhantomData<*const ()>,
@@ -182,5 +186,24 @@ impl Grace {
         record.enter(self);
         barrier::light_fenced();
         Region { record, before: OUTSIDE_FREE, not_send: PhantomData }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    /// Counts go by these numbers: the highest ones would share cells though few threads are left of a crowd.
+    #[test]
+    fn the_lowest_number_that_is_free_is_given_out() {
+        static RECORDS: Records = Records(AtomicPtr::new(ptr::null_mut()));
+        let crowd: Vec<_> = (0..5).map(|_| RECORDS.take()).collect();
+        assert_eq!(crowd.iter().map(|record| record.index).collect::<Vec<_>>(), [0, 1, 2, 3, 4]);
+        Records::give_back(crowd[3]);
+        crowd[1].state.store(OUTSIDE_FREE, Ordering::Release);
+        Records::give_back(crowd[4]);
+        let again: Vec<_> = (0..4).map(|_| RECORDS.take().index).collect();
+        assert_eq!(again, [1, 3, 4, 5]);
+        assert_ne!(crowd[1].state.load(Ordering::Relaxed), OUTSIDE_FREE, "lent twice");
     }
 }

@@ -52,6 +52,9 @@ use std::fmt;
 use std::sync::Arc;
 use writer::{Entry, LOOKS, Writer};
 
+/// How often a [`MemoryTier::compute`] is overtaken before it gives up. By chance none comes so far; one does that writes its own key.
+const MOST_RUNS: usize = 10_000;
+
 type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 
@@ -62,14 +65,19 @@ type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 ///   The value is read in place or cloned out.
 /// - A **write** takes the lock of one shard, of which there are up to four a core. Reads never wait for it.
 /// - The capacity is never exceeded, in entries or in [weight](MemoryTierBuilder::weigher). Values that left are dropped by later writes, or by
-///   [`sweep`](Self::sweep): at most three batches a shard wait for that, of a 64th of its capacity and 16 to 256 entries each; where entries have
-///   weights, a batch also ends with the entry that makes it heavier than a 64th of the capacity, and one of less than 16 entries is dropped by the
-///   write that ends it. More wait only while a reader stays inside of [`with`](cache_core::LocalTier::with), or code of the user that runs for a
-///   read: `Eq`, `Clone`, a listener. When it has left, the next 256 evictions, or the next 16th of the capacity, begin to drop them, 512 a write.
+///   [`sweep`](Self::sweep): at most two batches a shard wait for that, and one more for each write that is dropping one. A batch is of a 64th of the
+///   shard's capacity and 16 to 256 entries; where entries have weights, it also ends with the entry that makes it heavier than a 64th of the
+///   capacity, and one of less than 16 entries is dropped by the write that ends it. More wait only while a thread stands still in the midst of a read
+///   or a write: inside of [`with`](cache_core::LocalTier::with), in code of the user (`Eq`, `Clone`, a listener), for a lock, or because another thread
+///   has its core. Then all that leaves meanwhile waits. When it goes on, writes begin to drop that after another batch, and after a longer stay when
+///   256 more have left, or a 16th of the capacity, at the latest: 512 a write.
 /// - An **expired** entry is never read. It is dropped without being read, too: each insert looks at 2 slots of its shard in turn. A tier that
 ///   nobody writes to keeps its dead until it is swept.
 /// - `Eq`, `Clone` and `Drop` of keys and values, the weigher and the listener run outside of every lock: they may use the tier, and when they panic it stays
 ///   usable.
+/// - Calls of one thread end in the reverse of the order in which they began. Threads and async tasks cannot do otherwise; code that switches between
+///   **stackful coroutines** must not do so inside of [`with`](cache_core::LocalTier::with) or of the user's code above: a value could be dropped
+///   while it is read.
 /// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 8 to 15 of the index; with a version, a token or time to
 ///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 52 in all. That is of a full tier. One
 ///   without weights makes room in its index for the whole capacity when a 64th of it is used, 10 bytes an entry, and reserves the policy's 12; nodes
@@ -87,6 +95,21 @@ type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 /// tier.insert(hash, "answer".to_owned(), 42, &terms, now, &|| true);
 /// assert_eq!(tier.with(hash, "answer", now, |local| *local.value), Some(42));
 /// assert_eq!(tier.with(hash, "answer", end, |local| *local.value), None);
+/// ```
+///
+/// An [`Arc`] of a tier is a tier: keep a clone of the one that a cache gets, to resize or sweep it while the cache runs.
+///
+/// ```
+/// use cache_core::{LocalTier, TieredCache};
+/// use cache_memory::MemoryTier;
+/// use std::sync::Arc;
+///
+/// let tier = Arc::new(MemoryTier::new(10_000));
+/// let cache = TieredCache::<u64, u64>::builder("answers").l1(tier.clone()).build()?;
+/// tier.resize(50_000);
+/// assert_eq!(tier.capacity(), Some(50_000));
+/// # drop(cache);
+/// # Ok::<_, cache_core::Error>(())
 /// ```
 pub struct MemoryTier<K, V> {
     shards: Box<[Shard<K, V>]>,
@@ -223,7 +246,8 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let mut writer = shard.writer.lock();
         writer.fetch(same, place);
         if shard.writes() != before {
-            // The index may have changed since the search: whatever may be the key and was not compared yet is compared now.
+            // The index may have changed since the search. Where its slot is still there it is the key's, and no other is: a key has one. Else all
+            // that may be the key and were not compared yet are compared now, together: for each alone all of them would be looked through again.
             let mut others = Vec::new();
             loop {
                 let there = shard.table(&region);
@@ -232,28 +256,31 @@ impl<K: Eq, V> MemoryTier<K, V> {
                     (same, others) = (None, Vec::new());
                 }
                 table = there;
-                let mut met = false;
-                let stranger = table.index.find(place, |slot| {
-                    met |= same == Some(slot);
-                    same != Some(slot) && writer.has_hash(slot, place) && !others.contains(&slot)
-                });
-                let Some(stranger) = stranger else {
-                    same = same.filter(|_| met);
-                    break;
-                };
-                drop(writer);
-                if is_key(&sought, &table.node(&region, stranger).key) {
-                    same = Some(stranger);
-                } else {
-                    others.push(stranger);
+                same = same.filter(|same| table.index.find(place, |slot| slot == *same).is_some());
+                let mut strangers = Vec::new();
+                if same.is_none() {
+                    table.index.find(place, |slot| {
+                        if writer.has_hash(slot, place) && others.binary_search(&slot).is_err() {
+                            strangers.push(slot);
+                        }
+                        false
+                    });
                 }
+                if strangers.is_empty() {
+                    break;
+                }
+                drop(writer);
+                same = strangers.iter().copied().find(|slot| is_key(&sought, &table.node(&region, *slot).key));
+                others.append(&mut strangers);
+                others.sort_unstable();
                 writer = shard.writer.lock();
             }
         }
+        let write = shard.begin_write();
         let locked = Locked { shard, table, region: &region };
         let decision = decide(&locked, same);
         let result = act(sought, decision, &locked, &mut writer, same, &mut gone);
-        shard.count_write();
+        drop(write);
         let due = writer.settle(self.grace, table);
         drop(writer);
         let told = self.tell(&region, table, gone);
@@ -304,9 +331,9 @@ impl<K: Eq, V> MemoryTier<K, V> {
     }
 
     /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when
-    /// the lock is held: like a loop of compare and exchange.
+    /// the lock is held: like a loop of compare and exchange. It gives up after [`MOST_RUNS`].
     pub(crate) fn compute(&self, hash: u64, mut key: K, now: Moment, mut f: impl FnMut(Option<Local<&V>>) -> Change<V>) -> bool {
-        loop {
+        for _ in 0..MOST_RUNS {
             let region = self.enter();
             let seen = self.look(&region, hash, &key, now);
             let slab = seen.as_ref().map(|seen| seen.table.slab.clone());
@@ -351,6 +378,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
                 }
             }
         }
+        false
     }
 }
 

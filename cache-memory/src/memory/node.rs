@@ -24,6 +24,9 @@ pub(super) struct Extra {
     idle: u64,
     /// The last read, in nanoseconds, where `idle` is not zero.
     touched: AtomicU64,
+    /// loom watches its own cells, and not the memory around them.
+    #[cfg(loom)]
+    watched: loom::cell::UnsafeCell<()>,
 }
 
 /// Nodes of this size divide a cache line.
@@ -41,7 +44,20 @@ impl Extra {
         let Terms { version, token, idle, .. } = *terms;
         // Zero would be never, and is meant as at once.
         let idle = idle.map_or(0, |idle| u64::try_from(idle.as_nanos()).unwrap_or(u64::MAX).max(1));
-        Self { version, token, idle, touched: AtomicU64::new(now.as_nanos()) }
+        Self {
+            version,
+            token,
+            idle,
+            touched: AtomicU64::new(now.as_nanos()),
+            #[cfg(loom)]
+            watched: loom::cell::UnsafeCell::new(()),
+        }
+    }
+
+    /// Fails the model of a reader that may see less than all of it.
+    #[cfg(loom)]
+    pub(super) fn watch(&self) {
+        self.watched.with(|_| ());
     }
 
     pub(super) fn idle(&self) -> Option<Duration> {

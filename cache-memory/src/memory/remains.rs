@@ -4,7 +4,7 @@ use super::node::Node;
 use super::shard::Table;
 use super::slab::Slab;
 use crate::grace::Grace;
-use crate::policy::Slot;
+use crate::policy::{Policy, Slot};
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -18,6 +18,8 @@ pub(super) struct Retired {
     stamp: u64,
     /// How many slots and how much weight `filling` gets before somebody asks again, where a reader held up the last try.
     patience: (usize, u64),
+    /// Tries in vain since a batch went, as far as they matter.
+    tries: u32,
 }
 
 /// A batch is this share of the capacity, within bounds. Where entries have weights it is also full once it weighs more than this share, by one entry
@@ -26,9 +28,13 @@ const SHARE: u64 = 64;
 const SMALLEST: usize = 16;
 const LARGEST: usize = 256;
 
-/// What has to leave after a try in vain before the next: so many, or so large a part of the capacity.
+/// What has to leave after a try in vain before the next: as much as in a batch, and then twice as much each time, up to so many, or so large a part
+/// of the capacity. The reader may be a thread in a plain read that waits for a core, or a writer that waits for the lock: such a one leaves soon.
 const AGAIN: usize = 256;
 const AGAIN_SHARE: u64 = 16;
+
+/// Tries in vain after which there is no more to double: from the smallest batch to `AGAIN`.
+const MOST_TRIES: u32 = (AGAIN / SMALLEST).ilog2();
 
 /// The most that one write drops. What a reader held up may be much more.
 const MOST_AT_ONCE: usize = 512;
@@ -40,7 +46,7 @@ fn batch(capacity: u64) -> usize {
 
 impl Retired {
     pub(super) fn new() -> Self {
-        Self { filling: Vec::new(), weight: 0, waiting: Vec::new(), stamp: 0, patience: (0, 0) }
+        Self { filling: Vec::new(), weight: 0, waiting: Vec::new(), stamp: 0, patience: (0, 0), tries: 0 }
     }
 
     /// How many slots wait as long as no reader holds them up.
@@ -78,7 +84,7 @@ impl Retired {
         let mut ready = Vec::new();
         if !self.waiting.is_empty() && grace.is_over(self.stamp) {
             ready = split_off(&mut self.waiting, MOST_AT_ONCE);
-            self.patience = (0, 0);
+            (self.patience, self.tries) = ((0, 0), 0);
             if !self.waiting.is_empty() {
                 // The rest by the next writes, before a batch is closed: it waits for nobody.
                 return (ready, false);
@@ -93,8 +99,15 @@ impl Retired {
             self.close(grace);
             return (ready, urgent);
         }
-        self.patience = (self.filling.len() + AGAIN, self.weight + capacity / AGAIN_SHARE);
+        self.be_patient(capacity);
         (ready, true)
+    }
+
+    fn be_patient(&mut self, capacity: u64) {
+        let slots = (batch(capacity) << self.tries).min(AGAIN);
+        let weight = capacity / (SHARE >> self.tries).max(AGAIN_SHARE);
+        self.patience = (self.filling.len() + slots, self.weight + weight);
+        self.tries = (self.tries + 1).min(MOST_TRIES);
     }
 
     /// Ends the filling batch, if the one before is done.
@@ -102,7 +115,7 @@ impl Retired {
         std::mem::swap(&mut self.filling, &mut self.waiting);
         self.stamp = grace.stamp();
         self.weight = 0;
-        self.patience = (0, 0);
+        (self.patience, self.tries) = ((0, 0), 0);
     }
 
     /// As `settle`, for whoever wants all of it back now and has advanced.
@@ -172,11 +185,11 @@ impl Patience {
 /// What a panic carried.
 pub(super) type Payload = Box<dyn Any + Send>;
 
-/// Of several panics the first one goes on. To drop the payload of another could panic again, so it is forgotten.
+/// Of several panics the first one goes on. To drop the payload of another could panic again: what that carries is forgotten.
 pub(super) fn keep_first(first: &mut Option<Payload>, next: Option<Payload>) {
     match first {
         None => *first = next,
-        Some(_) => std::mem::forget(next),
+        Some(_) => catch_unwind(AssertUnwindSafe(|| drop(next))).unwrap_or_else(std::mem::forget),
     }
 }
 
@@ -214,7 +227,12 @@ pub(super) struct Grave<K, V> {
     stamp: u64,
     /// Buckets before it are done.
     next: usize,
+    books: Option<Books>,
 }
+
+/// What the writer had of a table that was cleared: the policy, free slots, and which were linked. It may be large, so it is not freed under the
+/// lock.
+pub(super) type Books = (Policy, Vec<Slot>, Vec<u64>);
 
 // SAFETY: it owns the table and what is in it.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Grave<K, V> {}
@@ -228,8 +246,8 @@ pub(super) const BUDGET: usize = 96;
 impl<K, V> Grave<K, V> {
     /// # Safety
     /// The table is no shard's any more, and nobody else frees it.
-    pub(super) unsafe fn new(table: *mut Table<K, V>, retired: Retired, grace: &Grace) -> Self {
-        Self { table, retired: retired.into_slots(), stamp: grace.stamp(), next: 0 }
+    pub(super) unsafe fn new(table: *mut Table<K, V>, retired: Retired, books: Option<Books>, grace: &Grace) -> Self {
+        Self { table, retired: retired.into_slots(), stamp: grace.stamp(), next: 0, books }
     }
 
     pub(super) fn is_over(&self, grace: &Grace) -> bool {
@@ -278,6 +296,10 @@ impl<K, V> Grave<K, V> {
         let index = unsafe { &(*self.table).index };
         (self.next..index.buckets()).map(|bucket| index.slots_in(bucket).count()).sum::<usize>() + self.retired.len()
     }
+
+    pub(super) fn has_books(&self) -> bool {
+        self.books.as_ref().is_some_and(|books| books.0.len() > 0 && !books.2.is_empty())
+    }
 }
 
 impl<K, V> Drop for Grave<K, V> {
@@ -287,6 +309,7 @@ impl<K, V> Drop for Grave<K, V> {
         let (_, first) = self.dismantle(&mut all, None);
         // SAFETY: it was made from a box, and nobody else has it.
         drop(unsafe { Box::from_raw(self.table) });
+        drop(self.books.take());
         if let Some(payload) = first
             && !std::thread::panicking()
         {

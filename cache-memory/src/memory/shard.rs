@@ -39,8 +39,11 @@ impl<K, V> Table<K, V> {
 
     #[inline]
     pub(super) fn extra_at<'r>(&'r self, _region: &'r Region, address: Address) -> Option<&'r Extra> {
-        // SAFETY: as in `node_at`: written with it.
-        self.slab.extra_at(address).map(|extra| unsafe { &*extra })
+        // SAFETY: as in `node_at`: written with it, or before by `prepare_extra`.
+        let extra = self.slab.extra_at(address).map(|extra| unsafe { &*extra });
+        #[cfg(loom)]
+        extra.iter().for_each(|extra| extra.watch());
+        extra
     }
 
     pub(super) fn is_dead(&self, region: &Region, slot: Slot, now: Moment) -> bool {
@@ -113,6 +116,18 @@ impl<T> Apart<T> {
     }
 }
 
+/// A write that is not counted yet; see [`Shard::begin_write`].
+pub(super) struct Write<'a>(&'a AtomicU64);
+
+impl Drop for Write<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // Ordering: the load is relaxed, for only the holder of the lock counts. Release pairs with the acquire in `writes`; a search that met some
+        // of this write read the number before.
+        self.0.store(self.0.load(Ordering::Relaxed) + 1, Ordering::Release);
+    }
+}
+
 impl<K, V> Shard<K, V> {
     pub(super) fn new(kind: Kind, capacity: u64, weighted: bool) -> Self {
         let writer = Writer::new(kind, capacity, weighted);
@@ -177,14 +192,13 @@ impl<K, V> Shard<K, V> {
 
     /// The number of writes that are done. If it is the same under the lock as it was before a search, the search saw what is there.
     pub(super) fn writes(&self) -> u64 {
-        // Ordering: acquire pairs with the release in `count_write`: what the counted writes did is seen by the search.
+        // Ordering: acquire pairs with the release in the drop of a `Write`: what the counted writes did is seen by the search.
         self.writer.writes.load(Ordering::Acquire)
     }
 
-    /// Counts a write before it releases the lock.
-    pub(super) fn count_write(&self) {
-        // Ordering: the load is relaxed, for only the holder of the lock counts. A search that met some of this write read the number before.
-        self.writer.writes.store(self.writer.writes.load(Ordering::Relaxed) + 1, Ordering::Release);
+    /// For a write that holds the lock: it is counted when this is dropped, which has to be before the lock is released, and also where it panics.
+    pub(super) fn begin_write(&self) -> Write<'_> {
+        Write(&self.writer.writes)
     }
 
     /// The table, from whoever has the shard for itself.

@@ -111,8 +111,9 @@ impl<K, V> MemoryTier<K, V> {
                 let mut gone = Gone::new(self.listener.is_some());
                 let mut writer = shard.writer.lock();
                 let table = shard.table(&region);
+                let write = shard.begin_write();
                 let done = act(shard, table, &mut writer, &mut gone);
-                shard.count_write();
+                drop(write);
                 let due = writer.settle(self.grace, table);
                 drop(writer);
                 keep_first(&mut panic, self.tell(&region, table, gone));
@@ -165,7 +166,7 @@ impl<K, V> MemoryTier<K, V> {
         self.shards.len()
     }
 
-    /// The entries of a shard that live, as they are at one moment. The lock is held for the list of slots only.
+    /// The entries of a shard that live, as they are at one moment. The lock is held for a copy of a bit a slot only.
     pub(crate) fn snapshot(&self, shard: usize, now: Moment) -> Vec<(K, V)>
     where
         K: Clone,
@@ -177,7 +178,7 @@ impl<K, V> MemoryTier<K, V> {
             let writer = shard.writer.lock();
             (shard.table(&region), writer.linked_slots())
         };
-        let live = slots.into_iter().filter(|slot| !table.is_dead(&region, *slot, now));
+        let live = slots.filter(|slot| !table.is_dead(&region, *slot, now));
         let cloned = live.map(|slot| {
             let node = table.node(&region, slot);
             (node.key.clone(), node.value.clone())
@@ -218,10 +219,8 @@ impl<K, V> MemoryTier<K, V> {
                 let due = writer.settle(self.grace, shard.table(&region));
                 left.extend(due.map(|due| (shard, due)));
             }
-            if writer.clear(shard, self.grace) {
-                shard.count_write();
-                cleared = true;
-            }
+            let _write = shard.begin_write();
+            cleared |= writer.clear(shard, self.grace);
         }
         // So that the first writes after it can begin to take it apart.
         if cleared || left.iter().any(|(_, due)| due.advance) {
@@ -263,7 +262,7 @@ impl<K, V> Drop for MemoryTier<K, V> {
                 keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
             }
             // SAFETY: the table is the shard's, which is not used after this.
-            let grave = unsafe { super::remains::Grave::new(table, retired, self.grace) };
+            let grave = unsafe { super::remains::Grave::new(table, retired, None, self.grace) };
             keep_first(&mut panic, catch_unwind(AssertUnwindSafe(|| drop(grave))).err());
         }
         if let Some(panic) = panic

@@ -7,7 +7,7 @@ use super::gone::{Cause, Gone};
 use super::index::{Index, Place};
 use super::life::Life;
 use super::node::{Extra, Node};
-use super::remains::{Grave, Patience, Retired, needs_drop};
+use super::remains::{Books, Grave, Patience, Retired, needs_drop};
 use super::shard::{Shard, Table};
 use super::slab::{Address, Slab};
 use crate::grace::Grace;
@@ -242,16 +242,17 @@ impl<K, V> Writer<K, V> {
     /// each entry of the capacity. The policy's memory is reserved with it. What is outgrown leaves holes that are seldom filled, so steps are few
     /// where the end is known.
     fn next_room(&mut self, room: usize) -> usize {
-        let most = usize::try_from(self.policy.capacity()).unwrap_or(usize::MAX);
+        let slots = self.most as usize;
         if self.weighted {
-            return 2 * room;
+            return slots.min(2 * room);
         }
+        // The capacity may be of more than there can be.
+        let most = usize::try_from(self.policy.capacity()).map_or(slots, |capacity| slots.min(capacity));
         if most / 64 > room {
             return 4 * room;
         }
         // Retired slots are no longer in the index, but still of the policy's dense numbers.
-        let retired = Retired::most(self.policy.capacity());
-        self.policy.reserve(most.saturating_add(retired).min(Slab::<K, V>::MOST_SLOTS));
+        self.policy.reserve(slots.min(most + Retired::most(self.policy.capacity())));
         most
     }
 
@@ -369,8 +370,10 @@ impl<K, V> Writer<K, V> {
         }
     }
 
-    pub(super) fn linked_slots(&self) -> Vec<Slot> {
-        (0..self.next).filter(|slot| self.is_linked(*slot)).collect()
+    /// The slots that are in the index, for whoever lets go of the lock before going through them.
+    pub(super) fn linked_slots(&self) -> impl Iterator<Item = Slot> + use<K, V> {
+        let words = (0..).step_by(64).zip(self.linked.clone());
+        words.flat_map(|(first, bits)| (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| first + bit))
     }
 
     /// Slots ever used: a look at so many is a look at all.
@@ -383,14 +386,14 @@ impl<K, V> Writer<K, V> {
         if self.next == 0 {
             return false;
         }
-        self.policy = Policy::new(shard.kind, self.policy.capacity());
+        let policy = Policy::new(shard.kind, self.policy.capacity());
+        let policy = std::mem::replace(&mut self.policy, policy);
+        let books: Books = (policy, std::mem::take(&mut self.free), std::mem::take(&mut self.linked));
         let old = shard.publish(Table { index: self.first_index(), slab: Arc::new(Slab::new()) });
         // SAFETY: the table was the shard's, and nobody else got it from `publish`.
-        self.graves.push_back(unsafe { Grave::new(old, self.retired.take(), grace) });
+        self.graves.push_back(unsafe { Grave::new(old, self.retired.take(), Some(books), grace) });
         self.patience = Patience::new();
-        self.free = Vec::new();
         self.next = 0;
-        self.linked = Vec::new();
         self.hand = 0;
         shard.set_settled(self.policy.settled());
         true
@@ -449,8 +452,8 @@ impl<K, V> Writer<K, V> {
         self.outgrown.retain(|(stamp, table)| {
             let over = grace.is_over(*stamp);
             if over {
-                // SAFETY: `publish` gave it from a box, and its readers have left. To drop it runs no code of keys or values: the slab is the
-                // present table's as well, and drops none.
+                // SAFETY: `publish` gave it from a box, and its readers have left. To drop it runs no code of keys or values: neither an index nor a
+                // slab drops any.
                 drop(unsafe { Box::from_raw(*table) });
             }
             !over

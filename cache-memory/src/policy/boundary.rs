@@ -87,7 +87,8 @@ impl Boundary {
     /// Where the small queue needs much room, keys are used soon after they come and then no more: what was used long ago is no reason to
     /// keep one. With three rounds everywhere, traces that suit LRU get up to 3 points less than from LRU; with one, others lose 1.
     pub(super) fn rounds(&self) -> u16 {
-        let fifths = self.small() * 5 / self.capacity.max(1);
+        // Saturating: of a capacity near 2^64 the rounds are a few more.
+        let fifths = self.small().saturating_mul(5) / self.capacity.max(1);
         MOST_ROUNDS - fifths.min(2) as u16
     }
 

@@ -7,6 +7,7 @@ use cache_core::{Local, LocalTier, ManualClock, Moment, Stamp, Terms};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A value that loom watches: to drop it is to write it.
 struct Watched(UnsafeCell<u64>);
@@ -236,5 +237,40 @@ fn a_reader_finds_its_key_while_the_index_grows() {
             thread.join().unwrap();
         }
         assert_eq!(read(&tier, 12), Some(12));
+    });
+}
+
+/// The first entry that needs an extra brings the memory for all of its chunk.
+#[test]
+fn an_extra_that_comes_beside_a_reader_is_whole_and_of_its_entry() {
+    explore(Some(3), || {
+        let tier = tier(4);
+        insert(&tier, 7, 1);
+        let reads = beside(&tier, |tier| {
+            let version = |key| tier.terms(HASH, &key, now()).map(|terms| (terms.version, terms.idle));
+            assert_eq!(version(7), Some((0, None)), "of another entry");
+            assert!(matches!(version(8), None | Some((5, None))), "half of it");
+        });
+        let terms = Terms { version: 5, ..terms() };
+        assert!(tier.insert(HASH, 8, Watched::new(2), &terms, now(), &|| true));
+        reads.join().unwrap();
+    });
+}
+
+/// Readers look whether an entry lay idle once there is one that may, and the first one is found by none that does not.
+#[test]
+fn the_first_entry_that_may_lie_idle_is_not_read_when_it_lay_idle_too_long() {
+    explore(Some(3), || {
+        let tier = tier(4);
+        insert(&tier, 7, 1);
+        let (idle, later) = (Duration::from_secs(1), now().after(Duration::from_secs(2)));
+        let reads = beside(&tier, move |tier| {
+            let value = |key, at| tier.with(HASH, &key, at, |local| local.value.get());
+            assert_eq!(value(8, later), None, "it lay idle");
+            assert_eq!(value(7, later), Some(1));
+        });
+        let terms = Terms { idle: Some(idle), ..terms() };
+        assert!(tier.insert(HASH, 8, Watched::new(2), &terms, now(), &|| true));
+        reads.join().unwrap();
     });
 }

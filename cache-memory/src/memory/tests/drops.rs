@@ -1,4 +1,4 @@
-//! Each key and each value is dropped once, and none is left behind.
+//! Each key and each value is dropped once, and none is left behind: fault A7, of which `tests/lateness.rs` has how soon.
 
 use super::census::{Census, Value};
 use super::{LocalTier, MemoryTier, NOW, POLICIES, endless, hash, panics, put, read, take};
@@ -17,7 +17,7 @@ fn fill(tier: &Tier, census: &Census, keys: std::ops::Range<u64>) {
 }
 
 #[test]
-fn a_tier_that_is_dropped_leaves_no_key_and_no_value() {
+fn a7_a_tier_that_is_dropped_leaves_no_key_and_no_value() {
     for kind in POLICIES {
         let census = Census::default();
         let tier = MemoryTier::builder(300).policy(kind).shards(4).build();
@@ -32,7 +32,7 @@ fn a_tier_that_is_dropped_leaves_no_key_and_no_value() {
 }
 
 #[test]
-fn what_was_cleared_goes_with_the_tier_although_nobody_wrote_again() {
+fn a7_what_was_cleared_goes_with_the_tier_although_nobody_wrote_again() {
     let census = Census::default();
     let tier = tier(1_000);
     for _ in 0..3 {
@@ -45,7 +45,7 @@ fn what_was_cleared_goes_with_the_tier_although_nobody_wrote_again() {
 }
 
 #[test]
-fn what_left_while_a_reader_stayed_goes_with_the_tier() {
+fn a7_what_left_while_a_reader_stayed_goes_with_the_tier() {
     let census = Census::default();
     let tier = tier(1_000);
     let other = MemoryTier::new(10);
@@ -78,7 +78,7 @@ fn nothing_is_left_when_other_threads_have_read_and_ended() {
 }
 
 #[test]
-fn after_a_burst_of_evictions_a_sweep_leaves_what_is_held() {
+fn a7_after_a_burst_of_evictions_a_sweep_leaves_what_is_held() {
     let census = Census::default();
     let tier = tier(5 * SOME);
     fill(&tier, &census, 0..20 * SOME);

@@ -3,8 +3,10 @@
 use super::census::{Census, Key};
 use super::{LocalTier, MemoryTier, NOW, Terms, endless, hash, put, read, take};
 use crate::memory::Change;
+use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 /// Lets another thread invalidate while an insert is being admitted. What each did, in order.
 fn overtaken_by(invalidate: impl Fn(&MemoryTier<u64, u64>, &dyn Fn()) + Sync) {
@@ -127,6 +129,24 @@ fn a3_a_compute_that_removes_does_not_remove_what_came_meanwhile() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
+fn a3_a_compute_that_writes_its_own_key_gives_up() {
+    let tier = MemoryTier::<u64, u64>::new(100);
+    let changes: [fn() -> Change<u64>; 2] = [|| Change::Put(0, endless()), || Change::Remove];
+    for change in changes {
+        let mut runs = 0;
+        let done = tier.compute(hash(1), 1, NOW, |_| {
+            runs += 1;
+            assert!(runs <= 100_000, "it runs for ever");
+            put(&tier, 1, runs);
+            change()
+        });
+        assert_eq!((done, read(&tier, 1)), (false, Some(runs)), "what the others wrote stays");
+    }
+    assert!(tier.compute(hash(1), 1, NOW, |_| Change::Put(7, endless())) && read(&tier, 1) == Some(7));
+}
+
+#[test]
 fn a8_a_value_too_heavy_to_keep_takes_the_old_one_with_it() {
     let census = Census::default();
     let tier = MemoryTier::builder(10).shards(1).weigher(|_: &Key, value: &super::census::Value| value.weight).build();
@@ -165,6 +185,57 @@ fn a11_keys_of_one_hash_are_told_apart() {
         assert_eq!(tier.get(7, &key, NOW).map(|local| local.value), (key % 2 == 1).then_some(key));
     }
     assert_eq!(tier.len(), keys / 2);
+}
+
+#[test]
+#[cfg_attr(miri, ignore = "of the time it takes")]
+fn a11_a_write_that_is_overtaken_among_keys_of_one_hash_takes_little_longer() {
+    const KEYS: u64 = 500;
+    let tier = MemoryTier::<u64, u64>::builder(1_000).shards(1).build();
+    let put = |hash, key| assert!(tier.insert(hash, key, 0, &endless(), NOW, &|| true));
+    (0..KEYS).for_each(|key| put(7, key));
+    let overtake = Cell::new(false);
+    let is_key = |sought: &u64, found: &u64| {
+        if overtake.take() {
+            put(0x60_0003, KEYS + 1);
+        }
+        sought == found
+    };
+    // The fastest of some: of the others the machine may have taken its time.
+    let fastest = |overtaken| {
+        let times = (0..7).map(|_| {
+            overtake.set(overtaken);
+            let begin = Instant::now();
+            // A key that is not there is compared with all that are.
+            assert_eq!(tier.change(tier.enter(), 7, KEYS, is_key, |_, held| held, |_, held, _, _, _, _| held), None);
+            begin.elapsed()
+        });
+        times.min().unwrap()
+    };
+    let (alone, overtaken) = (fastest(false), fastest(true));
+    assert!(overtaken < 50 * alone, "{overtaken:?} instead of {alone:?}");
+}
+
+#[test]
+fn a11_threads_on_hundreds_of_keys_of_one_hash_lose_none() {
+    let (threads, keys, rounds) = if cfg!(miri) { (2, 8, 2) } else { (3, 100, 5) };
+    let tier = MemoryTier::builder(1_000).shards(1).build();
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let tier = &tier;
+            scope.spawn(move || {
+                for round in 0..rounds {
+                    for key in (thread..threads * keys).step_by(threads as usize) {
+                        assert!(tier.insert(7, key, (key, round), &endless(), NOW, &|| true));
+                        assert_eq!(tier.get(7, &key, NOW).map(|local| local.value), Some((key, round)));
+                        assert!(key % 3 > 0 || tier.remove(7, &key, None, &|| ()));
+                    }
+                }
+            });
+        }
+    });
+    tier.check();
+    assert_eq!(tier.len(), (0..threads * keys).filter(|key| key % 3 > 0).count() as u64, "a key is held twice, or lost");
 }
 
 #[test]

@@ -109,3 +109,15 @@ fn a_write_takes_several_small_graves() {
     }
     panic!("{} graves stay", graves(&tier));
 }
+
+#[test]
+fn what_a_clear_leaves_is_taken_along_and_not_freed_under_the_lock() {
+    let tier = tier::<u64>();
+    (0..1_000).for_each(|key| assert!(put(&tier, key, key)));
+    let other = MemoryTier::<u64, u64>::new(10);
+    put(&other, 1, 1);
+    other.with(hash(1), &1, NOW, |_| {
+        tier.clear();
+        assert!(tier.shards.iter().all(|shard| shard.writer.lock().graves_have_books()));
+    });
+}

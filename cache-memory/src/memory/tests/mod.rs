@@ -97,6 +97,8 @@ fn the_conformance_suite_passes_with_one_shard_and_with_many() {
         local_suite(&MemoryTier::builder(100_000).shards(shards).build(), 7);
     }
     local_suite(&MemoryTier::builder(1_000).policy(Policy::Lru).build(), 7);
+    // One that is kept beside its cache.
+    local_suite(&Arc::new(MemoryTier::builder(1_000).build()), 7);
 }
 
 #[test]

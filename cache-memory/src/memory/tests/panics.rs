@@ -2,8 +2,9 @@
 
 use super::census::{Census, Citizen};
 use super::{LocalTier, MemoryTier, NOW, after, endless, hash, panics, quiet_panic, until};
-use crate::memory::Cause;
-use crate::memory::Change;
+use crate::memory::gone::Gone;
+use crate::memory::writer::Writer;
+use crate::memory::{Cause, Change, Locked};
 use std::cell::Cell;
 
 thread_local! {
@@ -151,6 +152,25 @@ fn a6_a_panic_under_admission_leaves_the_tier_usable() {
 }
 
 #[test]
+fn a6_a_write_that_fails_halfway_is_seen_by_a_search_of_before() {
+    let tier = MemoryTier::<u64, u64>::builder(10).shards(1).build();
+    tier.insert(7, 1, 1, &endless(), NOW, &|| true);
+    let key = |key: &u64, found: &u64| found == key;
+    // A search finds the key, and before it has the lock a write takes the key out and fails.
+    let overtaken = |sought: &u64, found: &u64| {
+        let fail = |_, (), locked: &Locked<'_, u64, u64>, writer: &mut Writer<u64, u64>, held: Option<u32>, gone: &mut Gone| {
+            writer.unlink(locked.table, held.unwrap(), Cause::Removed, gone);
+            quiet_panic();
+        };
+        assert!(panics(|| tier.change(tier.enter(), 7, 1, key, |_, _| (), fail)));
+        sought == found
+    };
+    assert_eq!(tier.change(tier.enter(), 7, 1, overtaken, |_, held| held, |_, held, _, _, _, _| held), None);
+    tier.check();
+    assert!(tier.is_empty());
+}
+
+#[test]
 fn a6_a_listener_that_panics_stops_no_resize_and_no_sweep() {
     let tier = MemoryTier::builder(1_000).shards(8).listener(|_: &u64, _: &u64, _: Cause| quiet_panic()).build();
     let left = if cfg!(miri) { 5 } else { 100 };
@@ -181,6 +201,8 @@ fn a6_a_listener_that_panics_is_told_of_the_rest() {
         if told.lock().unwrap().len() >= 5 * some {
             break;
         }
+        // A reader of another test may hold it up.
+        std::thread::yield_now();
     }
     let mut told = std::mem::take(&mut *told.lock().unwrap());
     told.sort_unstable();

@@ -234,7 +234,7 @@ struct Clearing(Weak<MemoryTier<u64, Self>>);
 
 impl Drop for Clearing {
     fn drop(&mut self) {
-        self.0.upgrade().iter().for_each(|tier| tier.clear());
+        self.0.upgrade().iter().for_each(LocalTier::clear);
     }
 }
 

@@ -81,3 +81,18 @@ fn a_shard_whose_slots_a_reader_holds_up_refuses_and_stores_again_when_it_has_le
     }
     panic!("new keys are refused for ever");
 }
+
+#[test]
+#[cfg_attr(miri, ignore = "slow, and meets no unsafe code that the others do not")]
+fn an_index_has_no_room_for_more_than_there_can_be() {
+    for weighted in [false, true] {
+        let builder = MemoryTier::<u64, u64>::builder(4_000_000_000).shards(1);
+        let tier = if weighted { builder.weigher(|_, _| 2) } else { builder }.build();
+        let most = 4_000;
+        tier.shards[0].writer.lock().limit_slots(most);
+        (0..2_900).for_each(|key| assert!(put(&tier, key, key)));
+        let room = tier.shards[0].table(&tier.enter()).index.room();
+        // In whole buckets.
+        assert!((2_900..=most as usize + 12).contains(&room), "room for {room} in {most} slots");
+    }
+}

@@ -132,6 +132,17 @@ fn history_grows_with_the_entries_and_forgets_little_of_it() {
 }
 
 #[test]
+fn the_largest_capacity_has_rounds_as_others_have() {
+    let mut boundary = Boundary::new(10);
+    (0..10).for_each(|_| boundary.missed_by_small(0.0, 1));
+    let rounds = boundary.rounds();
+    boundary.resize(u64::MAX / 6);
+    assert_eq!((boundary.small() > u64::MAX / 8, boundary.rounds()), (true, rounds));
+    boundary.resize(u64::MAX);
+    assert!((rounds..=3).contains(&boundary.rounds()));
+}
+
+#[test]
 fn a_boundary_moves_between_one_percent_and_all_but_one() {
     let mut boundary = Boundary::new(1_000);
     assert_eq!((boundary.small(), boundary.rounds()), (100, 3));
