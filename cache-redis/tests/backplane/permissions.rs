@@ -1,11 +1,13 @@
 //! Users who may not do all of it: what is not heard is not relied on, and it is said what is missing.
 
+use crate::common::relay::Relay;
 use crate::common::{AMPLE, HOUR, Raw, invalidation, until};
 use crate::ears::{Ears, all, alone, notice, poll};
 use cache_core::{ErrorKind, Invalidated, RemoteTier};
 use cache_redis::RedisTier;
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use test_servers::Redis;
 use tracing::subscriber::set_default;
 
@@ -46,7 +48,7 @@ async fn as_user(redis: &Redis, rules: &[&str]) -> RedisTier {
 }
 
 #[tokio::test]
-async fn a_user_without_the_channels_is_never_said_to_listen_and_what_to_grant_is_said_once() {
+async fn d5_a_user_without_the_channels_is_never_said_to_listen_and_what_to_grant_is_said_once() {
     for lacks in [&["~*", "+@all", "resetchannels"][..], &["~*", "&*", "+@all", "-subscribe"], &["~*", "&*", "+@all", "-publish"]]
     {
         let redis = Redis::start();
@@ -78,6 +80,22 @@ async fn a_user_without_the_channels_is_never_said_to_listen_and_what_to_grant_i
         ears.until_all().await;
         ears.nothing_but(&tier, &namespace, &key).await;
     }
+}
+
+#[tokio::test]
+async fn d5_where_nothing_that_is_published_comes_back_nothing_is_said_to_listen_and_that_is_said() {
+    let redis = Redis::start();
+    let relay = Relay::start(redis.port()).await;
+    relay.swallow(&["PUBLISH"]);
+    let (log, _guard) = log();
+    let tier =
+        RedisTier::builder(&relay.url()).timeout(Duration::from_millis(300)).connect_timeout(AMPLE).connect().await.unwrap();
+    let namespace = alone();
+    let (ears, _listening) = Ears::begin(&tier, namespace.prefix());
+    until("it is said", async || log.warnings().iter().any(|warning| warning.contains("does not come back"))).await;
+    assert!(ears.state().listening.is_empty());
+    relay.refuse(&[], "");
+    ears.until_all().await;
 }
 
 async fn connections(raw: &Raw) -> u64 {

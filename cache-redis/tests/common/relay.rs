@@ -55,6 +55,11 @@ impl Relay {
     pub(crate) fn refuse(&self, commands: &'static [&'static str], error: &'static str) {
         *self.shared.refused.lock() = (commands, error);
     }
+
+    /// From now on none of these commands does anything, and each is answered as if it had reached nobody.
+    pub(crate) fn swallow(&self, commands: &'static [&'static str]) {
+        *self.shared.refused.lock() = (commands, "");
+    }
 }
 
 async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
@@ -70,7 +75,8 @@ async fn serve(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
             let (refused, error) = *shared.refused.lock();
             if refused.contains(&name.as_str()) {
                 // The server says it itself, so that replies keep their order.
-                command = redis::cmd("EVAL").arg("return redis.error_reply(ARGV[1])").arg(0).arg(error).get_packed_command();
+                let script = if error.is_empty() { "return 0" } else { "return redis.error_reply(ARGV[1])" };
+                command = redis::cmd("EVAL").arg(script).arg(0).arg(error).get_packed_command();
             }
             to_server.write_all(&command).await?;
         }
