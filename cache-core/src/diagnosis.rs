@@ -1,5 +1,6 @@
 //! What a doctor says.
 
+use crate::partition::Partition;
 use std::fmt;
 
 /// How much a [`Finding`] matters.
@@ -44,6 +45,24 @@ impl fmt::Display for Finding {
         };
         write!(f, "{severity:<7}  {}: {}", self.about, self.text)
     }
+}
+
+/// Whose store a tier is to [examine](crate::RemoteTier::examine): what is wrong depends on what it is for.
+#[derive(Debug, Clone, Copy)]
+pub struct Examine<'a> {
+    /// The deployment's prefix.
+    pub prefix: &'a str,
+    /// Whether writes are [announced](crate::Builder::strict) in the store: an announcement that is evicted protects nothing.
+    pub strict: bool,
+}
+
+/// What a tier knows of its store.
+#[derive(Debug, Clone, Default)]
+pub struct Examined {
+    /// What no verb shows.
+    pub findings: Vec<Finding>,
+    /// One partition of each server, so that each can be tried; none where there is but one server, or no partition of any is known.
+    pub partitions: Vec<Partition>,
 }
 
 /// All that [`TieredCache::doctor`](crate::TieredCache::doctor) has found, the worst first. Its [`Display`](fmt::Display) is a line each.

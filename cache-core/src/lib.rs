@@ -46,7 +46,7 @@ pub use codec::Json;
 pub use codec::Postcard;
 pub use codec::{Codec, MessagePack};
 pub use coherence::{Deployments, Ear, Listening, Meta, Notice};
-pub use diagnosis::{Diagnosis, Finding, Severity};
+pub use diagnosis::{Diagnosis, Examine, Examined, Finding, Severity};
 pub use embedded::EmbeddedTier;
 #[cfg(any(test, feature = "testing"))]
 pub use embedded::Replicated;

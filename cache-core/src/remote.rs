@@ -1,7 +1,7 @@
 //! The L2 trait: bytes, async, fallible, object-safe. Its verbs are the record's state machine.
 
 use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
-use crate::diagnosis::Finding;
+use crate::diagnosis::{Examine, Examined};
 use crate::error::Result;
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
@@ -281,8 +281,8 @@ pub trait RemoteTier: Send + Sync + 'static {
 
     /// What a [doctor](crate::TieredCache::doctor) should know of the store that no verb shows: versions, policies, members. Ends within
     /// the tier's own timeout; what could not be looked at is a finding, too.
-    async fn examine(&self) -> Vec<Finding> {
-        Vec::new()
+    async fn examine(&self, _: &Examine<'_>) -> Examined {
+        Examined::default()
     }
 
     /// Stops what runs in the background. Later calls may fail.
@@ -353,8 +353,8 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
         (**self).deployments()
     }
 
-    async fn examine(&self) -> Vec<Finding> {
-        (**self).examine().await
+    async fn examine(&self, examine: &Examine<'_>) -> Examined {
+        (**self).examine(examine).await
     }
 
     async fn close(&self) {

@@ -143,6 +143,11 @@ impl Ttl {
         self.soft.saturating_add(self.stale_if_error.unwrap_or(self.stale_for))
     }
 
+    /// Whether values are served longer when the origin fails than while they are refreshed.
+    pub(crate) fn outlives_errors(&self) -> bool {
+        self.stale_if_error.is_some_and(|last| last > self.stale_for)
+    }
+
     /// Whether values are served beyond their soft life, while they are refreshed.
     pub(crate) fn is_stale_for_a_while(&self) -> bool {
         !self.stale_for.is_zero()

@@ -11,9 +11,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, Record, State, check, millis};
 use cache_core::{
-    Acquire, Acquired, Claim, Deployments, Ear, Error, ErrorKind, Fetched, Fill, Filled, Finding, Invalidated, Invalidation,
-    Listening, Mark, Marked, Meta, Namespace, Notice, Partition, Put, PutOutcome, Receipt, RemoteKey, RemoteTier, Result, Source,
-    Token, Told, Unmark,
+    Acquire, Acquired, Claim, Deployments, Ear, Error, ErrorKind, Examine, Examined, Fetched, Fill, Filled, Invalidated,
+    Invalidation, Listening, Mark, Marked, Meta, Namespace, Notice, Partition, Put, PutOutcome, Receipt, RemoteKey, RemoteTier,
+    Result, Source, Token, Told, Unmark,
 };
 use redis::{Cmd, RedisResult, Value};
 use std::sync::Weak;
@@ -172,9 +172,10 @@ impl RemoteTier for RedisTier {
         Some(self.shared_deployments())
     }
 
-    /// See [`TieredCache::doctor`](cache_core::TieredCache::doctor). `INFO` and `CLIENT LIST` of the listening connections, once a master.
-    async fn examine(&self) -> Vec<Finding> {
-        self.examined().await
+    /// See [`TieredCache::doctor`](cache_core::TieredCache::doctor). `INFO` and `CLIENT LIST` of the listening connections, once a
+    /// master, and `STRLEN` and `PTTL` of the 256 keys that count invalidations.
+    async fn examine(&self, examine: &Examine<'_>) -> Examined {
+        self.examined(examine).await
     }
 
     /// Ends the supervisor. Calls under way still end by themselves; later ones fail with [`ErrorKind::Closed`].

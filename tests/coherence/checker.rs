@@ -1,7 +1,7 @@
 //! The live checker: nothing to find where the promise holds, and what breaks it is found.
 
 use super::support::until;
-use cachestack::testing::{ChaosTier, Messages};
+use cachestack::testing::{Chaos, ChaosTier, Messages};
 use cachestack::{
     Coherence, EmbeddedTier, Local, LocalTier, ManualClock, MemoryTier, Moment, Namespace, Partition, RemoteTier, Terms,
     TieredCache, Ttl,
@@ -124,6 +124,20 @@ async fn an_older_value_that_stays_in_l1_is_found() {
     cache.invalidate(&1).await.unwrap();
     until("the key was looked at", || cache.stats().coherence.checked == 1).await;
     assert_eq!(cache.stats().coherence.violations, 1);
+}
+
+#[tokio::test]
+async fn what_could_not_be_compared_is_not_counted() {
+    let (hands, store) = (ManualClock::new(), EmbeddedTier::new());
+    let l2 = ChaosTier::new(store.clock(hands.clock()));
+    let cache = node(l2.clone(), &hands);
+    cache.invalidate(&1).await.unwrap();
+    l2.take_verbs();
+    l2.set(Chaos::RefusedOf("get"));
+    until("the key was looked at in vain", || l2.take_verbs().contains(&"get")).await;
+    l2.set(Chaos::Calm);
+    cache.invalidate(&2).await.unwrap();
+    assert_eq!((until_checked(&cache, 1).await, cache.stats().coherence.checked), (0, 1), "the second one alone");
 }
 
 #[tokio::test]

@@ -98,8 +98,8 @@ macro_rules! forward_verbs {
                 self.inner.deployments()
             }
 
-            async fn examine(&self) -> Vec<$crate::Finding> {
-                self.inner.examine().await
+            async fn examine(&self, examine: &$crate::Examine<'_>) -> $crate::Examined {
+                self.inner.examine(examine).await
             }
 
             async fn close(&self) {

@@ -30,6 +30,10 @@ use std::time::Duration;
 
 /// How long the tombstone of an invalidation stays in L2: longer than any load may take.
 const RETAIN: Duration = Duration::from_secs(60);
+/// Defaults of what only L2 makes use of.
+const SCHEMA: u32 = 1;
+const MAX_VALUE_BYTES: usize = 1 << 20;
+const LEASE: Duration = Duration::from_secs(2);
 const LONGEST_LOAD: Duration = Duration::from_secs(60);
 /// A lease must outlive the wait for the reply that grants it.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
@@ -127,11 +131,11 @@ impl<K, V, L> TieredCache<K, V, L> {
             origin: None,
             writer: None,
             version_of: None,
-            schema: 1,
-            max_value_bytes: 1 << 20,
+            schema: SCHEMA,
+            max_value_bytes: MAX_VALUE_BYTES,
             packing: Packing::default(),
             load_timeout: Duration::from_secs(10),
-            lease: Duration::from_secs(2),
+            lease: LEASE,
             coherence: Some(Coherence::default()),
             strict: false,
             checked: 0,
@@ -310,7 +314,8 @@ impl<K, V, L> Builder<K, V, L> {
     ///
     /// For production: proof where it matters, with the faults that there are. It costs one read of L2 for each key that is looked at, of which 1,000 wait at most. Values
     /// are told apart by their versions, and without versions by when their loads began, to about the bound and a second: a value that was loaded right before its
-    /// invalidation escapes. Keys without [`Key::read`](crate::Key::read) are not looked at.
+    /// invalidation escapes. A node whose message was lost is given nothing to look at by it: its polls find that out. Keys without
+    /// [`Key::read`](crate::Key::read) are not looked at, and a look that L2 does not answer is not counted.
     pub fn checked(mut self, one_in: u32) -> Self {
         self.checked = one_in;
         self
@@ -373,6 +378,26 @@ where
     V: Clone + Send + Sync + 'static,
     L: LocalTier<K, V>,
 {
+    /// What was given, other than by its default, and is L2's alone.
+    fn only_of_l2(&self) -> Vec<&'static str> {
+        #[cfg(any(feature = "lz4", feature = "zstd"))]
+        let compresses = self.packing.compression.is_some();
+        #[cfg(not(any(feature = "lz4", feature = "zstd")))]
+        let compresses = false;
+        #[cfg(feature = "encryption")]
+        let encrypts = self.packing.keyring.is_some();
+        #[cfg(not(feature = "encryption"))]
+        let encrypts = false;
+        let options = [
+            ("compression", compresses),
+            ("encryption", encrypts),
+            ("schema", self.schema != SCHEMA),
+            ("lease", self.lease != LEASE),
+            ("max_value_bytes", self.max_value_bytes != MAX_VALUE_BYTES),
+        ];
+        options.into_iter().filter(|(_, given)| *given).map(|(option, _)| option).collect()
+    }
+
     /// Makes the cache.
     ///
     /// # Errors
@@ -397,6 +422,7 @@ where
         if self.lease < SHORTEST_LEASE || self.lease > LONGEST_LOAD {
             return Err(Error::config("lease must lie between 100 ms and 60 s"));
         }
+        let without_l2 = if self.l2.is_none() { self.only_of_l2() } else { Vec::new() };
         let (schema, max_value_bytes, lease) = (self.schema, self.max_value_bytes, self.lease);
         let packing = self.packing.checked(max_value_bytes)?;
         if let Some(coherence) = self.coherence {
@@ -436,6 +462,7 @@ where
             version_of: self.version_of,
             load_timeout: self.load_timeout,
             strict: self.strict,
+            without_l2,
             flights: Arc::new(Flights::new()),
             backoffs: Backoffs::default(),
             recovery: Recovery::default(),

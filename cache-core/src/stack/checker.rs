@@ -7,7 +7,7 @@ use crate::counters::Event;
 use crate::local::LocalTier;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::runtime::Handle;
 
@@ -26,6 +26,8 @@ pub(super) struct Checker {
     one_in: u32,
     passed: AtomicU32,
     waiting: Arc<AtomicUsize>,
+    /// A key could not be read from how it is encoded: most likely no key of its type can.
+    unreadable: AtomicBool,
 }
 
 /// A place among those that wait, given back when it is dropped.
@@ -39,7 +41,12 @@ impl Drop for Place {
 
 impl Checker {
     pub(super) fn new(one_in: u32) -> Self {
-        Self { one_in, passed: AtomicU32::new(0), waiting: Arc::default() }
+        Self { one_in, passed: AtomicU32::new(0), waiting: Arc::default(), unreadable: AtomicBool::new(false) }
+    }
+
+    /// Whether a key was found that cannot be looked at, for want of [`Key::read`](crate::Key::read).
+    pub(super) fn cannot_read(&self) -> bool {
+        self.unreadable.load(Ordering::Relaxed)
     }
 
     /// Whether it is this key's turn, and there is a place for it.
@@ -78,8 +85,13 @@ where
 
     /// Looks at a key in L1, as a read would see it, and in L2.
     async fn check(&self, encoded: &[u8], version: Option<u64>, limit: Moment) {
-        let (Some(l2), Some(key)) = (&self.l2, self.read_key(encoded)) else { return };
-        self.counters.count(Event::Checked);
+        let Some(l2) = &self.l2 else { return };
+        let Some(key) = self.read_key(encoded) else {
+            if let Some(checker) = &self.checker {
+                checker.unreadable.store(true, Ordering::Relaxed);
+            }
+            return;
+        };
         let is_old = |known: u64, created: Moment, life: Duration| match version {
             Some(version) if self.version_of.is_some() => known < version,
             _ => created.after(SLACK).after(life / SHARE) < limit,
@@ -90,11 +102,14 @@ where
                 self.violated("L1");
             }
         }
-        if let Ok(Read::Value(found, _)) = l2.read(&l2.key(&key), &self.clock).await
+        // One that fails compares nothing: L2 is looked at with the next key.
+        let Ok(read) = l2.read(&l2.key(&key), &self.clock).await else { return };
+        if let Read::Value(found, _) = read
             && is_old(found.version, found.created, found.life.last)
         {
             self.violated("L2");
         }
+        self.counters.count(Event::Checked);
     }
 
     fn violated(&self, tier: &'static str) {

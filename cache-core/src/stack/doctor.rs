@@ -1,10 +1,11 @@
 //! The doctor: one call that looks at a live set-up and says in words what is wrong.
 
+use super::checker::Checker;
 use super::second::Second;
 use super::{Inner, TieredCache};
 use crate::clock::Clock;
 use crate::coherence::{Ear, Frame};
-use crate::diagnosis::{Diagnosis, Finding, Severity};
+use crate::diagnosis::{Diagnosis, Examine, Examined, Finding, Severity};
 use crate::key::RemoteKey;
 use crate::local::LocalTier;
 use crate::partition::Partition;
@@ -12,7 +13,9 @@ use crate::record::{Body, Life, Record};
 use crate::remote::{Acquire, Acquired, Claim, Fill, Filled, Invalidated, Invalidation, Receipt};
 use crate::token::Token;
 use bytes::Bytes;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const SLOW_MESSAGE: Duration = Duration::from_millis(100);
 /// The same of an answer of L2.
 const SLOW_ANSWER: Duration = Duration::from_millis(20);
-/// How often the record is read.
+/// How often each record is read.
 const READS: usize = 5;
 /// Clocks that are further apart than this were not set by anybody.
 const SKEW: Duration = Duration::from_secs(2);
@@ -41,12 +44,13 @@ where
     /// Looks at the set-up as it is now, and says in words what is wrong with it and what to do: for a deployment's smoke test, an admin page, the first
     /// minute of an incident.
     ///
-    /// It writes a record of its own into L2, reads it back, invalidates it, and listens for that message as another node would; compares clocks; asks
-    /// whether L1 is verified within its bound; looks for options that do nothing; and has L2 [examined](crate::RemoteTier::examine): of Redis
-    /// that is version and eviction policy, replicas, the coverage of a cluster, and the versions of the other nodes.
+    /// It writes a record of its own into L2, in a cluster one on each master, reads it back, invalidates it, and listens for that message as another node would;
+    /// compares clocks; asks whether L1 is verified within its bound; looks for options that do nothing; and has L2 [examined](crate::RemoteTier::examine): of Redis
+    /// that is its version, the eviction policy that this cache needs, replicas and how far they lag, the keys that count invalidations, the coverage of a cluster, and
+    /// the versions of all nodes that listen there.
     ///
-    /// Takes a few round trips, and up to 15 s where something is broken. Needs a tokio runtime. Safe to cancel, and to call beside traffic: its record, under a random key
-    /// that no key of the cache is, is gone after a minute.
+    /// Takes a few round trips, and up to 15 s where something is broken. Needs a tokio runtime. Safe to cancel, and to call beside traffic: its records, under random keys
+    /// that no key of the cache is, are gone after a minute.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -63,11 +67,13 @@ where
         match &inner.l2 {
             None => findings.push(Finding::new(Severity::Note, "L2", "there is none: each process has what it loaded itself")),
             Some(l2) => {
-                let works = Visit { l2, clock: &inner.clock }.pay(&mut findings).await;
+                let examine = Examine { prefix: l2.namespace.prefix(), strict: inner.strict };
+                let Examined { findings: examined, partitions } = l2.tier.examine(&examine).await;
+                let works = Visit { l2, clock: &inner.clock }.pay(&partitions, &mut findings).await;
                 if works {
                     inner.examine_bound(&mut findings).await;
                 }
-                findings.extend(l2.tier.examine().await);
+                findings.extend(examined);
             }
         }
         Diagnosis::new(findings)
@@ -98,7 +104,24 @@ where
             self.ttl.is_stale_for_a_while() && self.origin.is_none(),
             "without an origin nobody refreshes behind `get`: stale values are served until their hard end, unless get_or_load is called",
         );
+        idle(
+            self.ttl.outlives_errors() && self.origin.is_none(),
+            "stale_if_error does nothing for `get` without an origin, which alone can fail: only get_or_load makes use of it",
+        );
         idle(self.version_of.is_some() && self.l2.is_none(), "versioned does nothing: there is no L2");
+        for option in &self.without_l2 {
+            idle(true, &format!("{option} does nothing: there is no L2"));
+        }
+        let hears = self.coherent.is_some();
+        idle(
+            self.checker.is_some() && !hears,
+            "checked does nothing: this cache is incoherent, or its L2 has no messages, and without them there is no bound to hold",
+        );
+        let cannot_read = self.checker.as_ref().is_some_and(Checker::cannot_read);
+        idle(
+            hears && cannot_read,
+            "checked does nothing for keys that cannot be read from how they are encoded: give their type a Key::read",
+        );
         let shares = has_l1 && self.l2.is_some() && self.coherent.is_none();
         if shares {
             let text = "L1 does not follow other nodes: it serves what they overwrote until its TTL ends. With more than one process leave `incoherent` out, \
@@ -132,38 +155,60 @@ where
     }
 }
 
-/// A test of L2 with a record of its own.
+/// A test of L2 with records of its own, one on each server.
 struct Visit<'a, K, V> {
     l2: &'a Second<K, V>,
     clock: &'a Clock,
 }
 
+/// How long something took, or why it failed.
+type Took = Result<Duration, String>;
+
 impl<K, V: 'static> Visit<'_, K, V> {
-    /// Whether L2 works.
-    async fn pay(&self, findings: &mut Vec<Finding>) -> bool {
-        // Random, so that it is no other key's.
-        let key = self.l2.namespace.encode(|parts| {
-            parts.push(b"!doctor");
-            parts.push(Token::unique().as_bytes());
-            parts.push(b"");
-        });
-        match self.write_and_read(&key).await {
-            Ok(finding) => findings.push(finding),
-            Err(text) => {
-                findings.push(Finding::new(Severity::Fault, "L2", text));
-                return false;
+    /// Whether L2 works, on one server at least.
+    async fn pay(&self, partitions: &[Partition], findings: &mut Vec<Finding>) -> bool {
+        let keys: Vec<_> = match partitions {
+            [] => vec![self.key(None)],
+            each => each.iter().map(|partition| self.key(Some(*partition))).collect(),
+        };
+        let visits = join_all(keys.iter().map(|key| self.write_and_read(key))).await;
+        let worked = keys.into_iter().zip(&visits).filter(|(_, visit)| visit.is_ok()).map(|(key, _)| key);
+        let keys: Vec<_> = worked.collect();
+        findings.extend(of_each("L2", &visits, |quickest| {
+            let text = format!("written and read back, {quickest:.1?} a read");
+            if quickest > SLOW_ANSWER {
+                (Severity::Warning, format!("{text}: each miss of L1 waits for that"))
+            } else {
+                (Severity::Fine, text)
             }
+        }));
+        if keys.is_empty() {
+            return false;
         }
-        findings.push(self.compare_clocks(&key).await);
+        findings.push(self.compare_clocks(&keys).await);
         if self.l2.notice.is_some() {
-            findings.push(
-                self.publish_and_receive(&key).await.unwrap_or_else(|text| Finding::new(Severity::Fault, "messages", text)),
-            );
+            findings.extend(self.publish_and_receive(&keys).await);
         }
         true
     }
 
-    async fn write_and_read(&self, key: &RemoteKey) -> Result<Finding, String> {
+    /// A key of this partition, random, so that it is no other key's.
+    fn key(&self, of: Option<Partition>) -> RemoteKey {
+        loop {
+            let key = self.l2.namespace.encode(|parts| {
+                parts.push(b"!doctor");
+                parts.push(Token::unique().as_bytes());
+                parts.push(b"");
+            });
+            // One in 256 is.
+            if of.is_none_or(|partition| partition == key.partition()) {
+                return key;
+            }
+        }
+    }
+
+    /// The quickest of some reads.
+    async fn write_and_read(&self, key: &RemoteKey) -> Took {
         let tier = &self.l2.tier;
         let token = Token::unique();
         let Second { lease, retain, schema, .. } = *self.l2;
@@ -198,35 +243,47 @@ impl<K, V: 'static> Visit<'_, K, V> {
                 _ => return Err("what was stored is not what is read: something between here and L2 changes bytes".to_owned()),
             }
         }
-        let text = format!("written and read back, {quickest:.1?} a read");
-        Ok(if quickest > SLOW_ANSWER {
-            Finding::new(Severity::Warning, "L2", format!("{text}: each miss of L1 waits for that"))
-        } else {
-            Finding::new(Severity::Fine, "L2", text)
-        })
+        Ok(quickest)
     }
 
-    async fn compare_clocks(&self, key: &RemoteKey) -> Finding {
-        let Ok(fetched) = self.l2.tier.get(key).await else {
-            return Finding::new(Severity::Warning, "clock", "L2 did not tell its time");
-        };
-        let apart = Duration::from_millis(fetched.now.abs_diff(self.clock.unix_ms()));
-        if apart > SKEW {
+    async fn compare_clocks(&self, keys: &[RemoteKey]) -> Finding {
+        let mut furthest = Duration::ZERO;
+        for fetched in join_all(keys.iter().map(|key| self.l2.tier.get(key))).await {
+            let Ok(fetched) = fetched else {
+                return Finding::new(Severity::Warning, "clock", "L2 did not tell its time");
+            };
+            furthest = furthest.max(Duration::from_millis(fetched.now.abs_diff(self.clock.unix_ms())));
+        }
+        if furthest > SKEW {
             let text = format!(
-                "this machine's and L2's are {apart:.1?} apart. Lives and leases go by L2's, so nothing breaks; but logs will not fit together: set them (NTP)"
+                "this machine's and L2's are {furthest:.1?} apart. Lives and leases go by L2's, so nothing breaks; but logs will not fit together: set them (NTP)"
             );
             Finding::new(Severity::Warning, "clock", text)
         } else {
-            Finding::new(Severity::Fine, "clock", format!("this machine's and L2's are {apart:.1?} apart"))
+            Finding::new(Severity::Fine, "clock", format!("this machine's and L2's are {furthest:.1?} apart"))
         }
     }
 
     /// Listens as another node would, by a subscription of its own.
-    async fn publish_and_receive(&self, key: &RemoteKey) -> Result<Finding, String> {
-        let prefix = self.l2.namespace.prefix();
+    async fn publish_and_receive(&self, keys: &[RemoteKey]) -> Vec<Finding> {
         let hearing = Arc::new(Hearing::default());
         let ear: Arc<dyn Ear> = hearing.clone();
-        let _listening = self.l2.tier.listen(prefix, Arc::downgrade(&ear)).ok_or("L2 has no messages")?;
+        let Some(_listening) = self.l2.tier.listen(self.l2.namespace.prefix(), Arc::downgrade(&ear)) else {
+            return vec![Finding::new(Severity::Fault, "messages", "L2 has no messages")];
+        };
+        let told = join_all(keys.iter().map(|key| self.tell(key, &hearing))).await;
+        of_each("messages", &told, |took| {
+            let text = format!("published and received, {took:.1?} from the call to the message");
+            if took > SLOW_MESSAGE {
+                (Severity::Warning, format!("{text}: other nodes' L1 is older by that"))
+            } else {
+                (Severity::Fine, text)
+            }
+        })
+    }
+
+    /// From the call to the message.
+    async fn tell(&self, key: &RemoteKey, hearing: &Hearing) -> Took {
         let mut heard = hearing.changed.subscribe();
         let partition = key.partition();
         let listens = heard.wait_for(|()| hearing.state.lock().listening.contains(&partition));
@@ -247,14 +304,23 @@ impl<K, V: 'static> Visit<'_, K, V> {
         timeout(PATIENCE, comes).await.ok().and_then(Result::ok).ok_or(
             "the message of an invalidation does not come to who has subscribed: other nodes follow by polls alone, within the bound",
         )?;
-        let took = began.elapsed();
-        let text = format!("published and received, {took:.1?} from the call to the message");
-        Ok(if took > SLOW_MESSAGE {
-            Finding::new(Severity::Warning, "messages", format!("{text}: other nodes' L1 is older by that"))
-        } else {
-            Finding::new(Severity::Fine, "messages", text)
-        })
+        Ok(began.elapsed())
     }
+}
+
+/// What several servers have in common is said once, with how many they are; of those that are well, of the slowest.
+fn of_each(about: &'static str, took: &[Took], say: impl Fn(Duration) -> (Severity, String)) -> Vec<Finding> {
+    let all = took.len();
+    let found = |(severity, text): (Severity, String), count: usize| {
+        let text = if all > 1 { format!("on {count} of {all} servers: {text}") } else { text };
+        Finding::new(severity, about, text)
+    };
+    let mut failed: BTreeMap<&str, usize> = BTreeMap::new();
+    took.iter().filter_map(|took| took.as_ref().err()).for_each(|text| *failed.entry(text).or_default() += 1);
+    let worked: Vec<_> = took.iter().filter_map(|took| took.as_ref().ok()).collect();
+    let well = worked.iter().max().map(|slowest| found(say(**slowest), worked.len()));
+    let broken = failed.into_iter().map(|(text, count)| found((Severity::Fault, text.to_owned()), count));
+    broken.chain(well).collect()
 }
 
 /// What is heard by the doctor's own subscription.

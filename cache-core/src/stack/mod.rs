@@ -79,6 +79,8 @@ pub(crate) struct Inner<K, V, L> {
     load_timeout: Duration,
     /// Writes are announced before they are committed.
     strict: bool,
+    /// Options that were given and are L2's, where there is none.
+    without_l2: Vec<&'static str>,
     flights: Arc<Flights<K, V>>,
     backoffs: Backoffs,
     recovery: Recovery<K>,

@@ -1,7 +1,7 @@
 //! A remote tier that fails on demand.
 
 use crate::coherence::{Deployments, Ear, Listening, Meta, Notice};
-use crate::diagnosis::Finding;
+use crate::diagnosis::{Examine, Examined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
@@ -317,8 +317,8 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         self.inner.deployments()
     }
 
-    async fn examine(&self) -> Vec<Finding> {
-        self.inner.examine().await
+    async fn examine(&self, examine: &Examine<'_>) -> Examined {
+        self.inner.examine(examine).await
     }
 
     async fn close(&self) {

@@ -17,4 +17,5 @@ mod tell;
 
 pub(crate) use history::Server;
 pub(crate) use listen::listen;
+pub(crate) use names::meta_key;
 pub(crate) use tell::{Telling, in_turns};

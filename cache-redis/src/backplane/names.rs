@@ -3,7 +3,7 @@
 use cache_core::Partition;
 
 /// The key of a partition's incarnation, sequence and history: beside the partition's records, in their database.
-pub(super) fn meta_key(prefix: &str, partition: Partition) -> Vec<u8> {
+pub(crate) fn meta_key(prefix: &str, partition: Partition) -> Vec<u8> {
     format!("{prefix}{{{}}}:!m", partition.tag()).into_bytes()
 }
 

@@ -34,6 +34,12 @@ pub struct ServerInfo {
     pub replicas: Option<u64>,
     /// Of those, the ones that do not lag: told only where `min-replicas-to-write` is set.
     pub good_replicas: Option<u64>,
+    /// Of those that follow it, the ones that have all its data and take in what is new; the others are copying it, or waiting to.
+    pub replicas_online: Option<u64>,
+    /// The longest since one of those that are online has told how far it is, in whole seconds: each does once a second.
+    pub replica_lag: Option<Duration>,
+    /// Bytes of the stream of writes that the furthest of those that are online had not taken in by what it told last.
+    pub replica_behind: Option<u64>,
     /// Time since its start, in whole seconds.
     pub uptime: Option<Duration>,
     /// Connections from clients, this tier's included.
@@ -97,6 +103,7 @@ pub(super) async fn info(node: &Node, deadline: Instant) -> Result<ServerInfo> {
 /// Lines of `field:value`. What is not understood is left out.
 fn parse(text: &str) -> ServerInfo {
     let mut info = ServerInfo::default();
+    let (mut offset, mut furthest) = (None, None);
     for (field, value) in text.lines().filter_map(|line| line.trim_end().split_once(':')) {
         let number = || value.parse::<u64>().ok();
         match field {
@@ -110,6 +117,7 @@ fn parse(text: &str) -> ServerInfo {
             }
             "connected_slaves" => info.replicas = number(),
             "min_slaves_good_slaves" => info.good_replicas = number(),
+            "master_repl_offset" => offset = number(),
             "uptime_in_seconds" => info.uptime = number().map(Duration::from_secs),
             "connected_clients" => info.clients = number(),
             "used_memory" => info.memory_used = number(),
@@ -119,8 +127,15 @@ fn parse(text: &str) -> ServerInfo {
             "keyspace_misses" => info.misses = number(),
             "evicted_keys" => info.evicted = number(),
             "expired_keys" => info.expired = number(),
+            _ if is_numbered(field, "slave") => {
+                if let Some((lag, taken_in)) = follower(value) {
+                    info.replicas_online = Some(info.replicas_online.unwrap_or(0).saturating_add(1));
+                    info.replica_lag = info.replica_lag.max(Some(lag));
+                    furthest = Some(furthest.map_or(taken_in, |furthest: u64| furthest.min(taken_in)));
+                }
+            }
             _ => {
-                let is_database = field.strip_prefix("db").is_some_and(|number| number.parse::<u32>().is_ok());
+                let is_database = is_numbered(field, "db");
                 if is_database {
                     // keys=3,expires=1,avg_ttl=0
                     let keys = value.split(',').find_map(|figure| figure.strip_prefix("keys=")?.parse::<u64>().ok());
@@ -129,7 +144,24 @@ fn parse(text: &str) -> ServerInfo {
             }
         }
     }
+    if info.replicas.is_some() {
+        info.replicas_online.get_or_insert(0);
+    }
+    info.replica_behind = offset.zip(furthest).map(|(offset, furthest)| offset.saturating_sub(furthest));
     info
+}
+
+fn is_numbered(field: &str, of: &str) -> bool {
+    field.strip_prefix(of).is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// How long ago a replica that is online told how far it is, and how far that was, of `ip=…,port=…,state=online,offset=12,lag=0`.
+fn follower(value: &str) -> Option<(Duration, u64)> {
+    let figure = |name: &str| {
+        value.split(',').find_map(|figure| figure.split_once('=').filter(|(of, _)| *of == name)).map(|(_, figure)| figure)
+    };
+    let (lag, offset) = (figure("lag")?.parse().ok()?, figure("offset")?.parse().ok()?);
+    (figure("state")? == "online").then_some((Duration::from_secs(lag), offset))
 }
 
 /// A text that may go into a log or onto a page as it is.
@@ -145,15 +177,20 @@ mod tests {
     #[test]
     fn figures_are_read_and_unknown_fields_are_left_out() {
         let text = "# Server\r\nredis_version:7.0.15\r\nuptime_in_seconds:12\r\nnew_in_9:yes\r\n\r\n# Clients\r\nconnected_clients:3\r\n\
-            used_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:master\r\nconnected_slaves:2\r\n\
+            used_memory:1048576\r\nused_memory_human:1.00M\r\nmaxmemory:0\r\nmaxmemory_policy:allkeys-lru\r\nrole:master\r\nconnected_slaves:3\r\n\
+            slave0:ip=127.0.0.1,port=7001,state=online,offset=990,lag=1\r\nslave1:ip=::1,port=7002,state=online,offset=400,lag=0\r\n\
+            slave2:ip=127.0.0.1,port=7003,state=wait_bgsave,offset=0,lag=9\r\nmaster_repl_offset:1000\r\n\
             keyspace_hits:10\r\nkeyspace_misses:2\r\nevicted_keys:1\r\nexpired_keys:4\r\n\
             # Keyspace\r\ndb0:keys=3,expires=1,avg_ttl=0\r\ndb12:keys=4,expires=0,avg_ttl=0\r\ndbx:keys=9\r\n";
         let info = parse(text);
         let wanted = ServerInfo {
             version: Some("7.0.15".to_owned()),
             role: Some(Role::Master),
-            replicas: Some(2),
+            replicas: Some(3),
             good_replicas: None,
+            replicas_online: Some(2),
+            replica_lag: Some(Duration::from_secs(1)),
+            replica_behind: Some(600),
             uptime: Some(Duration::from_secs(12)),
             clients: Some(3),
             memory_used: Some(1 << 20),
@@ -180,7 +217,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn hostile_text_is_no_panic(text in "((redis_version|db[0-9]{0,12}|role|uptime_in_seconds):?[-0-9a-z=,:\u{0}é]{0,30}\r?\n?){0,8}") {
+        fn hostile_text_is_no_panic(text in "((redis_version|(db|slave)[0-9]{0,12}|role|uptime_in_seconds):?[-0-9a-z=,:\u{0}é]{0,30}\r?\n?){0,8}") {
             let info = parse(&text);
             prop_assert!(info.version.is_none_or(|version| version.len() <= LONGEST_TEXT));
         }

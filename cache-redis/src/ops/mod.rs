@@ -7,6 +7,7 @@ mod health;
 mod info;
 mod life;
 mod prefix;
+mod sequences;
 mod sweep;
 
 pub use health::{Health, NodeHealth};
