@@ -116,12 +116,13 @@ impl Plan {
                 fault => fault,
             };
         }
-        // Nobody hears, and polls do not help.
+        // Nobody hears, and polls do not help, or their answers take long.
         if dice.u8(..100) < 25 {
             let at = ms(dice.u64(200..self.calm_from.as_millis() as u64));
             let lasts = (self.bound * 3 + ms(dice.u64(0..1_000))).min(self.calm_from.saturating_sub(at)).max(ms(1));
             let node = Some(dice.usize(..self.nodes));
-            self.script.0.push(Event { at, lasts, node, fault: Fault::PollsRefused });
+            let fault = if dice.bool() { Fault::PollsRefused } else { Fault::Slow(self.request_timeout / 2) };
+            self.script.0.push(Event { at, lasts, node, fault });
             self.script.0.push(Event { at, lasts, node, fault: Fault::MessagesLost(100) });
         }
         // A foreign program removes floors and marks, and does not tell again what a failover lost.
