@@ -1,7 +1,8 @@
 //! L2 away: grace, what is owed to it, and what a failover has lost.
 
-use super::nodes::{BOUND, GRACE, World};
+use super::nodes::{BOUND, GRACE, Node, World};
 use super::support::until;
+use cache_core::Replicated;
 use cachestack::testing::{Chaos, ChaosTier, Messages};
 use cachestack::{Coherence, Freshness, Namespace, Tier};
 use std::time::Duration;
@@ -201,15 +202,22 @@ async fn c11_more_than_can_be_remembered_ends_in_a_clear() {
     }
 }
 
-#[tokio::test]
-async fn c6_what_a_failover_has_lost_is_told_again() {
+/// Two nodes that follow each other, and a replica that has the value of key 1 which is about to be invalidated.
+async fn before_a_failover() -> (World, [Node; 2], Replicated) {
     let world = World::new();
-    let [a, b] = [world.node(), world.node()];
-    a.polled().await;
-    b.polled().await;
-    b.read(1).await;
+    let nodes = [world.node(), world.node()];
+    for node in &nodes {
+        node.polled().await;
+    }
+    nodes[1].read(1).await;
     let replica = world.store.replicate();
     world.commit(1, 7);
+    (world, nodes, replica)
+}
+
+#[tokio::test]
+async fn c6_what_a_failover_has_lost_is_told_again() {
+    let (world, [a, b], replica) = before_a_failover().await;
     a.cache.invalidate(&1).await.unwrap();
     world.store.promote(replica);
     let polls = a.cache.stats().coherence.polls;
@@ -221,13 +229,7 @@ async fn c6_what_a_failover_has_lost_is_told_again() {
 
 #[tokio::test]
 async fn c6_what_is_lost_by_a_failover_that_takes_a_minute_to_come_is_told_again() {
-    let world = World::new();
-    let [a, b] = [world.node(), world.node()];
-    a.polled().await;
-    b.polled().await;
-    b.read(1).await;
-    let replica = world.store.replicate();
-    world.commit(1, 7);
+    let (world, [a, _b], replica) = before_a_failover().await;
     a.cache.invalidate(&1).await.unwrap();
     a.l2.set(Chaos::Down);
     world.hands.advance(Duration::from_secs(60));
@@ -258,13 +260,7 @@ async fn c6_a_node_that_hears_nothing_tells_a_new_master_again_what_it_told_the_
 
 #[tokio::test]
 async fn c6_a_clear_that_a_failover_has_lost_is_repeated() {
-    let world = World::new();
-    let [a, b] = [world.node(), world.node()];
-    a.polled().await;
-    b.polled().await;
-    b.read(1).await;
-    let replica = world.store.replicate();
-    world.commit(1, 7);
+    let (world, [a, b], replica) = before_a_failover().await;
     a.cache.clear().await.unwrap();
     world.store.promote(replica);
     let polls = a.cache.stats().coherence.polls;
