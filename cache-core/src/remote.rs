@@ -224,6 +224,12 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// What the tier is called in stats and traces: `"redis"`, `"embedded"`.
     fn name(&self) -> &'static str;
 
+    /// Within what time each call but [`clear`](Self::clear) and [`close`](Self::close) ends, if the tier can say so. All calls that one miss makes together get
+    /// no more than this, so that a slow L2 delays an answer by one timeout and not by three. `None` unless told: each call is waited for.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
+
     /// Reads one key. A tier may read a replica, and says so in [`Fetched::from`]; but not a key that this process has invalidated, written or acquired
     /// of late: what an acquire found is seen by the next read.
     async fn get(&self, key: &RemoteKey) -> Result<Fetched>;
@@ -294,6 +300,10 @@ pub trait RemoteTier: Send + Sync + 'static {
 impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
     fn name(&self) -> &'static str {
         (**self).name()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        (**self).timeout()
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {

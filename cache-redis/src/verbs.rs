@@ -29,6 +29,10 @@ impl RemoteTier for RedisTier {
         "redis"
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.config().timeout)
+    }
+
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
         let (called, from) = match self.replicas() {
             None => (self.nodes().send(self.deadline(), key.as_bytes(), Request::Get(key.as_bytes())).await, Source::Master),

@@ -19,7 +19,7 @@ const POLLS_A_BOUND: u32 = 3;
 const RETRY: Duration = Duration::from_millis(250);
 /// Rounds that somebody waits for come no closer together.
 const SPACING: Duration = Duration::from_millis(20);
-/// How long a read waits for a round before it asks L2 itself.
+/// How long a read waits at most for a round before it asks L2 itself.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long a tombstone stays that is told again.
 const RETAIN: Duration = Duration::from_secs(60);
@@ -110,15 +110,15 @@ impl Deployment {
         well
     }
 
-    /// Waits, not for long, for a round that may make a partition verified which was found not to be: after a pause of this process, say. At once where
+    /// Waits, for 100 ms and `limit` at most, for a round that may make a partition verified which was found not to be: after a pause of this process, say. At once where
     /// the last round was a moment ago, or nothing is heard.
-    pub(crate) async fn next_round(&self, partition: Partition) {
+    pub(crate) async fn next_round(&self, partition: Partition, limit: Duration) {
         if self.now().since(self.last_sent()) < RETRY || !self.is_listening(partition) {
             return;
         }
         let wanted = self.ended.count() + 1;
         self.poked.notify_one();
-        let _ = timeout(PATIENCE, self.ended.reaches(wanted)).await;
+        let _ = timeout(PATIENCE.min(limit), self.ended.reaches(wanted)).await;
     }
 
     /// Waits until all partitions are verified, for `limit` at most.

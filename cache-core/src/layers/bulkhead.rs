@@ -138,7 +138,7 @@ impl<T> Bulkhead<T> {
     }
 }
 
-forward_verbs!(Bulkhead);
+forward_verbs!(Bulkhead, |layer, inner| Some(inner?.saturating_add(layer.rules.queue_for)));
 
 /// A place in the queue, given back however the wait ends.
 struct Waiter<'a>(&'a AtomicUsize);

@@ -10,14 +10,23 @@ pub(super) type Call<'a, R> = Pin<Box<dyn Future<Output = Result<R>> + Send + 'a
 /// Implements [`RemoteTier`](crate::RemoteTier) for a layer with a field `inner` and a method
 /// `async fn through<'a, R>(&'a self, verb: Verb, call: impl Fn() -> Call<'a, R>) -> Result<R>`.
 ///
-/// Each run of `call` is one call of the tier inside. `name`, `poll`, `listen`, `deployments` and `close` go straight to it.
+/// Each run of `call` is one call of the tier inside. `name`, `poll`, `listen`, `deployments` and `close` go straight to it. A layer in
+/// which calls take another time than inside says so by a second argument, a function of itself and the tier's timeout.
 macro_rules! forward_verbs {
     ($layer:ident) => {
+        $crate::layers::forward::forward_verbs!($layer, |_, inner| inner);
+    };
+    ($layer:ident, $within:expr) => {
         #[async_trait::async_trait]
         #[deny(clippy::missing_trait_methods)]
         impl<T: $crate::RemoteTier> $crate::RemoteTier for $layer<T> {
             fn name(&self) -> &'static str {
                 self.inner.name()
+            }
+
+            fn timeout(&self) -> Option<std::time::Duration> {
+                let within: fn(&Self, Option<std::time::Duration>) -> Option<std::time::Duration> = $within;
+                within(self, self.inner.timeout())
             }
 
             async fn get(&self, key: &$crate::RemoteKey) -> $crate::Result<$crate::Fetched> {

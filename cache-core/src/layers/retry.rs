@@ -188,7 +188,8 @@ impl<T> Retry<T> {
     }
 }
 
-forward_verbs!(Retry);
+// Repeats end within the rules' time, counted from the beginning of the first attempt.
+forward_verbs!(Retry, |layer, inner| Some(inner?.max(layer.rules.within)));
 
 fn budget(rules: &RetryRules, clock: Clock) -> Budget {
     Budget::new(rules.share, rules.per_second, rules.burst, clock)

@@ -57,7 +57,7 @@ impl<T> Timeout<T> {
     }
 }
 
-forward_verbs!(Timeout);
+forward_verbs!(Timeout, |layer, inner| Some(inner.map_or(layer.limit, |inner| inner.min(layer.limit))));
 
 pub(super) fn late() -> Error {
     Error::new(ErrorKind::Timeout, "L2 did not answer in time")

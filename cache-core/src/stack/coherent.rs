@@ -148,10 +148,11 @@ where
         self.settle_left();
     }
 
-    /// Waits a little for a poll that may verify a partition.
+    /// Waits a little for a poll that may verify a partition: for half of L2's timeout at most, which comes before what L2 itself is waited for.
     pub(super) async fn await_poll(&self, partition: Partition) {
-        if let Some(coherent) = &self.coherent {
-            coherent.deployment.next_round(partition).await;
+        if let (Some(coherent), Some(l2)) = (&self.coherent, &self.l2) {
+            let limit = l2.tier.timeout().map_or(Duration::MAX, |timeout| timeout / 2);
+            coherent.deployment.next_round(partition, limit).await;
         }
     }
 

@@ -1,5 +1,8 @@
 //! What a flight's leader does: ask L2, take the lease, load, fill, keep.
 
+use super::allowance::Allowance;
+use super::chain::{Chain, LOADING};
+use super::fill::{Filling, Lease, Stowed};
 use super::origin::{Loader, guarded};
 use super::second::{Read, Second};
 use super::{Inner, Recalled, from_l1};
@@ -7,16 +10,14 @@ use crate::answer::{Answer, Freshness, Tier, Why};
 use crate::coherence::Standing;
 use crate::counters::Event;
 use crate::error::{Error, Result};
-use crate::flights::{Flight, Flights, Lead, Outcome};
+use crate::flights::{Flight, Lead, Outcome};
 use crate::key::RemoteKey;
 use crate::local::{Local, LocalTier, Stamp, Terms};
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
-use crate::record::Life;
-use crate::remote::{Acquired, Claim, Filled};
+use crate::remote::{Acquired, Claim};
 use crate::token::Token;
 use std::borrow::Borrow;
-use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,47 +29,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// A value that a read does not see and an acquire does, this often in a row, is a clock gone wrong: load without L2.
 const MOST_DISAGREEMENTS: u32 = 3;
-
-tokio::task_local! {
-    /// The keys that are being loaded for the sake of this task, innermost first.
-    static LOADING: Arc<Chain>;
-}
-
-/// A key being loaded, and what it is loaded for.
-struct Chain {
-    cache: usize,
-    hash: u64,
-    outer: Option<Arc<Chain>>,
-}
-
-impl Chain {
-    fn contains(&self, cache: usize, hash: u64) -> bool {
-        let mut link = Some(self);
-        while let Some(chain) = link {
-            if chain.cache == cache && chain.hash == hash {
-                return true;
-            }
-            link = chain.outer.as_deref();
-        }
-        false
-    }
-}
-
-/// Whether this task runs on behalf of a load of this very key: waiting for it would be waiting for itself.
-pub(super) fn is_loading<K, V>(flights: &Arc<Flights<K, V>>, hash: u64) -> bool {
-    LOADING.try_with(|chain| chain.contains(Arc::as_ptr(flights) as usize, hash)).unwrap_or(false)
-}
-
-/// A future for another task that runs for the sake of the same loads as the task that calls this now.
-pub(super) fn on_behalf<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let chain = LOADING.try_with(Arc::clone).ok();
-    async move {
-        match chain {
-            Some(chain) => LOADING.scope(chain, future).await,
-            None => future.await,
-        }
-    }
-}
 
 /// A load about to run.
 pub(super) struct Job<V> {
@@ -123,20 +83,13 @@ enum Before<V> {
     Lost(Token),
 }
 
-#[derive(Clone, Copy)]
-struct Lease {
-    token: Token,
-    /// When it was granted, in ms of L2's time.
-    at: u64,
-    /// What is older than this version was invalidated.
-    floor: u64,
-}
-
 /// A flight's end, and what is to be done behind it.
-struct Landing<V> {
+struct Landing<'a, V> {
     outcome: Outcome<V>,
     /// A lease to give back.
     release: Option<Token>,
+    /// A fill to be waited for.
+    late: Option<(Token, Filling<'a>)>,
     /// A loader that was not needed, because L2 had a stale value: for the refresh.
     refresh: Option<Loader<V>>,
 }
@@ -149,8 +102,8 @@ where
 {
     /// Runs a flight in a task of its own. An error means that it could not be started; its followers are told.
     pub(super) fn take_off(self: &Arc<Self>, lead: Lead<K, V>, job: Job<V>) -> Result<()> {
-        let (cache, hash) = (Arc::as_ptr(&self.flights) as usize, lead.flight().ticket.hash());
-        let chain = Arc::new(Chain { cache, hash, outer: LOADING.try_with(Arc::clone).ok() });
+        let hash = lead.flight().ticket.hash();
+        let chain = Chain::link(&self.flights, hash);
         let span = tracing::debug_span!("cache.load", cache = %self.name, claim = ?job.claim, tier = tracing::field::Empty);
         let inner = self.clone();
         let flight = async move {
@@ -161,12 +114,22 @@ where
                 Err(err) => tracing::debug!(kind = ?err.kind(), "the load failed"),
             }
             let refresh = landing.refresh.map(|loader| (lead.flight().key.clone(), loader));
+            let late = landing.late.map(|(token, filling)| (lead.flight().key.clone(), token, filling));
             lead.land(landing.outcome);
             if let Some((key, loader)) = refresh {
                 inner.refresh(hash, key.borrow(), Some(loader));
             }
             // Behind the landing: nobody should wait for an answer because L2 is slow.
-            if let (Some(token), Some((l2, key))) = (landing.release, &remote)
+            let mut release = landing.release;
+            if let Some((key, token, filling)) = late {
+                let (keep, lease) = inner.filled(token, filling.await);
+                release = lease;
+                if !keep {
+                    // L1 was given the value, for nobody had said so.
+                    inner.let_go(hash, &key, None);
+                }
+            }
+            if let (Some(token), Some((l2, key))) = (release, &remote)
                 && !is(Mutant::NoRelease)
                 && let Err(err) = l2.release(key, token).await
             {
@@ -176,21 +139,22 @@ where
         self.tasks.spawn(self.clock.held(flight.instrument(span))).map(drop)
     }
 
-    async fn fly(
-        &self,
+    async fn fly<'a>(
+        &'a self,
         flight: &Flight<K, V>,
-        remote: Option<&(&Second<K, V>, RemoteKey)>,
+        remote: Option<&'a (&'a Second<K, V>, RemoteKey)>,
         mut job: Job<V>,
         chain: Arc<Chain>,
-    ) -> Landing<V> {
+    ) -> Landing<'a, V> {
         let deadline = Instant::now() + self.load_timeout;
+        let mut allowance = remote.map_or_else(|| Allowance::new(None), |(l2, _)| l2.allowance());
         let before = match remote {
             // Its invalidation is under way, or could not be told: L2 may have the older value, and must not get this one.
             Some(_) if flight.ticket.is_barred() => Before::Nothing,
             Some((l2, key)) => {
                 // Half the time at most goes into waiting for another's load: the other half is for our own.
                 let patience = Instant::now() + self.load_timeout / 2;
-                let before = self.ask_l2(flight, l2, key, &mut job, patience).await;
+                let before = self.ask_l2(flight, l2, key, &mut job, patience, &mut allowance).await;
                 if job.claim != Claim::Stale {
                     let is_hit = matches!(&before, Before::Answer(answer) if answer.tier != Tier::L1);
                     self.counters.count(if is_hit { Event::L2Hit } else { Event::L2Miss });
@@ -203,7 +167,7 @@ where
         let (lease, lost) = match before {
             Before::Answer(answer) => {
                 let stale = job.claim == Claim::Vacant && answer.is_stale();
-                return Landing { outcome: Ok(answer), release: None, refresh: stale.then_some(job.loader) };
+                return Landing { outcome: Ok(answer), release: None, late: None, refresh: stale.then_some(job.loader) };
             }
             Before::Lease(lease) => (Some(lease), None),
             Before::Lost(token) => (None, Some(token)),
@@ -223,9 +187,9 @@ where
             Ok((version, value)) => {
                 self.backoffs.succeeded(flight.ticket.hash());
                 let life = self.ttl.life();
-                let (keep, release) = match (lease, remote) {
-                    (Some(lease), Some((l2, key))) => self.fill(l2, key, lease, version, life, &value).await,
-                    _ => (!beside, lost),
+                let Stowed { keep, release, late } = match (lease, remote) {
+                    (Some(lease), Some((l2, key))) => self.fill(l2, key, lease, version, life, &value, &mut allowance).await,
+                    _ => Stowed::settled((!beside, lost)),
                 };
                 if keep {
                     // The token names the load, whether or not L2 took its value.
@@ -233,7 +197,7 @@ where
                     self.keep(flight, &value, &self.terms(began, life, partition, version, token));
                 }
                 let answer = Answer { value, tier: Tier::Origin, created: began, freshness: Freshness::Fresh };
-                Landing { outcome: Ok(answer), release, refresh: None }
+                Landing { outcome: Ok(answer), release, late, refresh: None }
             }
             Err(err) => {
                 self.counters.count(Event::LoadError);
@@ -241,6 +205,7 @@ where
                 Landing {
                     outcome: self.fall_back(flight, job.last_resort, err),
                     release: lease.map(|lease| lease.token).or(lost),
+                    late: None,
                     refresh: None,
                 }
             }
@@ -255,13 +220,14 @@ where
         key: &RemoteKey,
         job: &mut Job<V>,
         patience: Instant,
+        allowance: &mut Allowance,
     ) -> Before<V> {
         let token = Token::unique();
         let mut claim = job.claim;
         let mut pause = FIRST_PAUSE;
         let mut disagreements = 0;
         loop {
-            let busy = match l2.read(key, &self.clock).await {
+            let busy = match allowance.of(l2.read(key, &self.clock)).await {
                 Err(err) => {
                     self.l2_failed("get", &err);
                     let doubtful = job.doubtful.take().filter(|_| job.claim == Claim::Vacant && flight.ticket.is_live());
@@ -301,7 +267,7 @@ where
             };
             let busy = match busy {
                 Some(left) => left,
-                None => match l2.acquire(key, token, claim).await {
+                None => match allowance.of(l2.acquire(key, token, claim)).await {
                     Ok(Acquired::Granted { at, floor }) => return Before::Lease(Lease { token, at, floor }),
                     Ok(Acquired::Busy(left)) => left,
                     Ok(Acquired::Hit) => {
@@ -340,6 +306,7 @@ where
             }
             tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0).min(busy)).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            allowance.renew();
         }
     }
 
@@ -347,46 +314,6 @@ where
         self.counters.count(event);
         tracing::debug!("L2 holds something foreign or newer under a key of this cache; it is left alone");
         Before::Nothing
-    }
-
-    /// Fills L2. Returns whether L1 may keep the value, and the lease if it is to be given back.
-    #[allow(clippy::too_many_arguments)]
-    async fn fill(
-        &self,
-        l2: &Second<K, V>,
-        key: &RemoteKey,
-        Lease { token, at, floor }: Lease,
-        version: u64,
-        life: Life,
-        value: &V,
-    ) -> (bool, Option<Token>) {
-        // Whether or not L2 can take it.
-        if version < floor && !is(Mutant::NoFloor) {
-            self.counters.count(Event::L2Refused);
-            tracing::debug!("the value is older than what was invalidated: nobody keeps it");
-            return (false, Some(token));
-        }
-        let body = match l2.encode(key, value, version, life) {
-            Ok(body) => body,
-            Err(err) => {
-                self.counters.count(Event::L2Unstorable);
-                tracing::debug!(kind = ?err.kind(), "the value is not stored in L2");
-                return (true, Some(token));
-            }
-        };
-        match l2.fill(key, token, version, at, body).await {
-            Ok(Filled::Stored) => (true, None),
-            Ok(refusal) => {
-                self.counters.count(Event::L2Refused);
-                tracing::debug!(?refusal, "the key changed while it was loaded: nobody keeps the value");
-                (false, (refusal == Filled::TooOld).then_some(token))
-            }
-            Err(err) => {
-                // It may have been refused for good (out of memory): the lease must not stay behind.
-                self.l2_failed("fill", &err);
-                (true, Some(token))
-            }
-        }
     }
 
     /// Stores in L1, unless the key was invalidated since the flight began.

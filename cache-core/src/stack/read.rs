@@ -1,6 +1,7 @@
 //! Reads: get, load and their kin. A hit is decided here, synchronously, before anything is boxed.
 
-use super::lead::{Job, is_loading};
+use super::chain::is_loading;
+use super::lead::Job;
 use super::origin::{BoxFuture, Loader, loader};
 use super::second::{Found, Read};
 use super::{Inner, NotFresh, Recalled, TieredCache, from_l1, is_fresh};

@@ -1,5 +1,6 @@
 //! L2 as the stack sees it: values in, values out; the codec stands here.
 
+use super::allowance::Allowance;
 use crate::clock::{Clock, Moment};
 use crate::codec::Codec;
 use crate::coherence::Notice;
@@ -67,6 +68,11 @@ pub(crate) enum Read<V> {
 impl<K, V> Second<K, V> {
     pub(crate) fn name(&self) -> &'static str {
         self.tier.name()
+    }
+
+    /// For one answer.
+    pub(crate) fn allowance(&self) -> Allowance {
+        Allowance::new(self.tier.timeout())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Writes: insert, write, invalidate, clear, close. Each runs in a task of its own, so that half of one never stands.
 
-use super::lead::on_behalf;
+use super::chain::on_behalf;
 use super::origin::{BoxFuture, guarded};
 use super::second::{Second, foreign};
 use super::{Inner, TieredCache};
@@ -39,7 +39,7 @@ where
     V: Clone + Send + Sync + 'static,
     L: LocalTier<K, V>,
 {
-    /// Stores a value in both tiers, over what is there. Loads that began earlier store nothing.
+    /// Stores a value in both tiers, over what is there. Loads that began earlier store nothing. Ends within one timeout of L2.
     ///
     /// For values that come from elsewhere than the origin. After a commit to the origin use [`write`](Self::write) or
     /// [`invalidate`](Self::invalidate): two writers that insert can overtake each other.
@@ -232,7 +232,13 @@ where
             Some(l2) => {
                 let remote = l2.key(key);
                 (terms.partition, terms.token) = (remote.partition(), Token::unique());
-                self.store(l2, &remote, &value, life, &terms, &boarding).await
+                let stored = self.store(l2, &remote, &value, life, &terms, &boarding).await;
+                stored.map_err(|Unstored { why, leased }| {
+                    if leased {
+                        self.give_back(remote, terms.token);
+                    }
+                    why
+                })
             }
             None => Ok(()),
         };
@@ -246,6 +252,7 @@ where
         stored
     }
 
+    /// In one timeout of L2, in both of its calls together.
     async fn store(
         &self,
         l2: &Second<K, V>,
@@ -254,47 +261,59 @@ where
         life: Life,
         &Terms { version, token, .. }: &Terms,
         boarding: &Boarding<K, V>,
-    ) -> Result<()> {
-        let body = l2.encode(key, value, version, life).inspect_err(|_| self.counters.count(Event::L2Unstorable))?;
-        let refused = |text| Err(Error::new(ErrorKind::Refused, text));
-        let acquired = match l2.acquire(key, token, Claim::Force).await {
-            Ok(acquired) => acquired,
-            Err(err) => {
-                self.l2_failed("acquire", &err);
-                // The lease may stand, though nobody heard so: others should not wait for its end.
-                let _ = l2.release(key, token).await;
-                return Err(err);
-            }
-        };
+    ) -> Result<(), Unstored> {
+        let mut allowance = l2.allowance();
+        let unleased = |why| Unstored { why, leased: false };
+        let leased = |why| Unstored { why, leased: true };
+        let refused = |text| Error::new(ErrorKind::Refused, text);
+        let body = l2.encode(key, value, version, life).map_err(|why| {
+            self.counters.count(Event::L2Unstorable);
+            unleased(why)
+        })?;
+        // Where it fails the lease may stand, though nobody heard so.
+        let acquired = allowance.of(l2.acquire(key, token, Claim::Force)).await.map_err(|why| {
+            self.l2_failed("acquire", &why);
+            leased(why)
+        })?;
         let created = match acquired {
             // An invalidation that has run since the call began left no lease to lose: its poison tells.
             Acquired::Granted { .. } if boarding.is_overtaken() => {
-                let _ = l2.release(key, token).await;
                 self.counters.count(Event::L2Refused);
-                return refused("the key was invalidated or written meanwhile");
+                return Err(leased(refused("the key was invalidated or written meanwhile")));
             }
             Acquired::Granted { at, .. } => at,
-            Acquired::Foreign => return Err(foreign()),
-            Acquired::Newer => return refused("L2 holds a value of a newer schema or format"),
-            Acquired::Busy(_) | Acquired::Hit => return refused("a write of this key has been announced"),
+            Acquired::Foreign => return Err(unleased(foreign())),
+            Acquired::Newer => return Err(unleased(refused("L2 holds a value of a newer schema or format"))),
+            Acquired::Busy(_) | Acquired::Hit => return Err(unleased(refused("a write of this key has been announced"))),
         };
-        let filled = l2.fill(key, token, version, created, body).await;
-        if let Err(err) = &filled {
-            self.l2_failed("fill", err);
-            let _ = l2.release(key, token).await;
-        }
-        match filled? {
-            Filled::Stored => Ok(()),
-            Filled::LeaseLost => {
+        match allowance.of(l2.fill(key, token, version, created, body)).await {
+            Ok(Filled::Stored) => Ok(()),
+            Ok(Filled::LeaseLost) => {
                 self.counters.count(Event::L2Refused);
-                refused("the key was invalidated or written meanwhile")
+                Err(unleased(refused("the key was invalidated or written meanwhile")))
             }
-            Filled::TooOld => {
+            Ok(Filled::TooOld) => {
                 self.counters.count(Event::L2Refused);
-                let _ = l2.release(key, token).await;
-                refused("the value is older than what is known of the key")
+                Err(leased(refused("the value is older than what is known of the key")))
+            }
+            Err(why) => {
+                self.l2_failed("fill", &why);
+                Err(leased(why))
             }
         }
+    }
+
+    /// Gives a lease back, or others would wait for its end. In a task of its own: nobody should wait for an answer because L2 is slow.
+    fn give_back(self: &Arc<Self>, key: RemoteKey, token: Token) {
+        let inner = self.clone();
+        // This is called within a runtime: it cannot fail.
+        let _ = self.tasks.spawn(async move {
+            if let Some(l2) = &inner.l2
+                && let Err(err) = l2.release(&key, token).await
+            {
+                inner.l2_failed("release", &err);
+            }
+        });
     }
 
     async fn write(self: Arc<Self>, key: &K, commit: BoxFuture<Result<V, BoxError>>) -> Result<(V, WriteToken)> {
@@ -502,6 +521,12 @@ where
 /// An error behind a commit: the caller must know that the origin has the value.
 pub(super) fn untold(err: Error) -> Error {
     Error::new(err.kind(), "written to the origin, but L2 could not be told").with_source(err)
+}
+
+/// Why L2 did not store a value, and whether a lease may have been left behind.
+struct Unstored {
+    why: Error,
+    leased: bool,
 }
 
 /// A key's block, taken back when it is dropped.

@@ -28,6 +28,8 @@ pub enum Chaos {
     Down,
     /// Passes them on and then fails them: the reply was lost, the command was run.
     ReplyLost,
+    /// Passes them on after so long.
+    Slow(Duration),
     /// Holds them until the chaos changes, then passes them on.
     Held,
     /// Holds whatever changes the store, and passes reads on.
@@ -228,6 +230,10 @@ impl<T> ChaosTier<T> {
         let now = *chaos.wait_for(|chaos| !chaos.holds(verb)).await.map_err(|_| lost())?;
         match now {
             Chaos::Down => Err(lost()),
+            Chaos::Slow(by) => {
+                tokio::time::sleep(by).await;
+                call.await
+            }
             Chaos::RefusedOf(refused) if refused == verb => {
                 Err(Error::new(ErrorKind::Refused, "chaos: the server does not allow it"))
             }
@@ -250,6 +256,10 @@ fn lost() -> Error {
 impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
     fn name(&self) -> &'static str {
         self.inner.name()
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        self.inner.timeout()
     }
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {

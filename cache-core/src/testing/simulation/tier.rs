@@ -145,6 +145,10 @@ impl RemoteTier for SimulatedTier {
         "simulated"
     }
 
+    fn timeout(&self) -> Option<Duration> {
+        Some(self.net.patience)
+    }
+
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
         let (replica, of) = (self.net.replica().cloned(), key.clone());
         if let Some(replica) = replica {
