@@ -22,6 +22,7 @@ pub(crate) enum Event {
     L2Unstorable,
     Load,
     LoadError,
+    LoadRefused,
     Coalesced,
     Refresh,
     Stale,

@@ -20,7 +20,7 @@ pub enum ErrorKind {
     Unavailable,
     /// A tier, or the origin, did not answer within its time.
     Timeout,
-    /// A limit on the calls of L2 refused this one: it was not sent. See [`layers`](crate::layers).
+    /// A limit on the calls of L2 refused this one: it was not sent; see [`layers`](crate::layers). Or one on [loads](crate::Builder::loads_at_once): the origin was not asked.
     Overloaded,
     /// L2 refused a write, because the key was invalidated or written by somebody else meanwhile.
     Refused,

@@ -24,6 +24,7 @@ pub mod marks;
 mod mutant;
 mod partition;
 mod payload;
+mod places;
 pub mod record;
 mod remote;
 mod stack;

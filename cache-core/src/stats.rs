@@ -25,6 +25,8 @@ pub struct Stats {
     pub loads: u64,
     /// Calls of a loader that ended in an error, a panic or a timeout.
     pub load_errors: u64,
+    /// Loads that were not begun, because [too many](crate::Builder::loads_at_once) ran and waited: each an error to its callers, or a stale value.
+    pub loads_refused: u64,
     /// Callers that waited for another caller's load instead of loading.
     pub coalesced: u64,
     /// Loads that ran behind a stale answer. Part of `loads` if they reached the origin.
@@ -180,6 +182,7 @@ impl Stats {
             l2: self.l2.since(&earlier.l2),
             loads: self.loads.saturating_sub(earlier.loads),
             load_errors: self.load_errors.saturating_sub(earlier.load_errors),
+            loads_refused: self.loads_refused.saturating_sub(earlier.loads_refused),
             coalesced: self.coalesced.saturating_sub(earlier.coalesced),
             refreshes: self.refreshes.saturating_sub(earlier.refreshes),
             stale: self.stale.saturating_sub(earlier.stale),
@@ -216,6 +219,7 @@ pub(crate) fn snapshot(counters: &Counters, recent: Recent, entries: u64, evicti
         },
         loads: sum(Event::Load),
         load_errors: sum(Event::LoadError),
+        loads_refused: sum(Event::LoadRefused),
         coalesced: sum(Event::Coalesced),
         refreshes: sum(Event::Refresh),
         stale: sum(Event::Stale),

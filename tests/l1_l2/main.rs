@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+mod absent;
 mod overtaken;
 mod records;
 #[path = "../support/slow.rs"]

@@ -3,9 +3,9 @@
 use super::forward::{Call, forward_verbs};
 use super::verb::Verb;
 use crate::error::{Error, ErrorKind, Result};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use crate::places::{NoPlace, Places};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// How many calls a [`Bulkhead`] lets in, and how many wait for how long.
 ///
@@ -31,7 +31,7 @@ impl Default for BulkheadRules {
 impl BulkheadRules {
     /// How many calls are inside at once. A call for many keys is one call. Default: 2,048. Zero counts as one.
     pub fn inside(mut self, calls: usize) -> Self {
-        self.inside = calls.clamp(1, Semaphore::MAX_PERMITS);
+        self.inside = calls.max(1);
         self
     }
 
@@ -87,8 +87,7 @@ pub struct BulkheadStats {
 pub struct Bulkhead<T> {
     inner: T,
     rules: BulkheadRules,
-    places: Semaphore,
-    waiting: AtomicUsize,
+    places: Places,
     refused_full: AtomicU64,
     refused_late: AtomicU64,
 }
@@ -96,8 +95,8 @@ pub struct Bulkhead<T> {
 impl<T> Bulkhead<T> {
     /// A tier with so many places.
     pub fn new(inner: T, rules: BulkheadRules) -> Self {
-        let (places, waiting) = (Semaphore::new(rules.inside), AtomicUsize::new(0));
-        Self { inner, rules, places, waiting, refused_full: AtomicU64::new(0), refused_late: AtomicU64::new(0) }
+        let places = Places::new(rules.inside, rules.queue);
+        Self { inner, rules, places, refused_full: AtomicU64::new(0), refused_late: AtomicU64::new(0) }
     }
 
     /// The tier inside.
@@ -107,52 +106,28 @@ impl<T> Bulkhead<T> {
 
     /// How it stands now, and whom it has refused since it was made.
     pub fn stats(&self) -> BulkheadStats {
-        // Ordering: relaxed here and where they are counted: counts, which guard nothing. The semaphore orders what is inside.
+        // Ordering: relaxed here and where they are counted: counts, which guard nothing.
         BulkheadStats {
-            inside: self.rules.inside - self.places.available_permits(),
-            waiting: self.waiting.load(Ordering::Relaxed),
+            inside: self.places.taken(),
+            waiting: self.places.waiting(),
             refused_full: self.refused_full.load(Ordering::Relaxed),
             refused_late: self.refused_late.load(Ordering::Relaxed),
         }
     }
 
     async fn through<'a, R>(&'a self, _verb: Verb, call: impl Fn() -> Call<'a, R>) -> Result<R> {
-        let _place = match self.places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => self.queue().await?,
-        };
+        let _place = self.places.enter(self.rules.queue_for).await.map_err(|none| self.refused(none))?;
         call().await
     }
 
-    async fn queue(&self) -> Result<SemaphorePermit<'_>> {
-        let Some(_waiter) = Waiter::join(&self.waiting, self.rules.queue) else {
-            self.refused_full.fetch_add(1, Ordering::Relaxed);
-            return Err(Error::new(ErrorKind::Overloaded, "too many calls of L2 are waiting already"));
+    fn refused(&self, none: NoPlace) -> Error {
+        let (count, text) = match none {
+            NoPlace::Full => (&self.refused_full, "too many calls of L2 are waiting already"),
+            NoPlace::Late => (&self.refused_late, "the call waited too long for a place among the calls of L2"),
         };
-        // The semaphore is never closed: both errors are the queue's time.
-        if let Ok(Ok(place)) = tokio::time::timeout(self.rules.queue_for, self.places.acquire()).await {
-            return Ok(place);
-        }
-        self.refused_late.fetch_add(1, Ordering::Relaxed);
-        Err(Error::new(ErrorKind::Overloaded, "the call waited too long for a place among the calls of L2"))
+        count.fetch_add(1, Ordering::Relaxed);
+        Error::new(ErrorKind::Overloaded, text)
     }
 }
 
 forward_verbs!(Bulkhead, |layer, inner| Some(inner?.saturating_add(layer.rules.queue_for)));
-
-/// A place in the queue, given back however the wait ends.
-struct Waiter<'a>(&'a AtomicUsize);
-
-impl<'a> Waiter<'a> {
-    fn join(waiting: &'a AtomicUsize, most: usize) -> Option<Self> {
-        let join = |waiting| (waiting < most).then_some(waiting + 1);
-        waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, join).ok()?;
-        Some(Self(waiting))
-    }
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}

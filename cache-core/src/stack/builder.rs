@@ -16,6 +16,7 @@ use crate::flights::Flights;
 use crate::key::{Key, KeyParts, Namespace, read_key};
 use crate::local::{LocalTier, NoLocal};
 use crate::payload::Packing;
+use crate::places::Places;
 use crate::remote::RemoteTier;
 use crate::stats::Window;
 use crate::tasks::Tasks;
@@ -34,6 +35,8 @@ const RETAIN: Duration = Duration::from_secs(60);
 const SCHEMA: u32 = 1;
 const MAX_VALUE_BYTES: usize = 1 << 20;
 const LEASE: Duration = Duration::from_secs(2);
+/// At once, and waiting.
+const LOADS_AT_ONCE: (usize, usize) = (1_024, 8_192);
 const LONGEST_LOAD: Duration = Duration::from_secs(60);
 /// A lease must outlive the wait for the reply that grants it.
 const SHORTEST_LEASE: Duration = Duration::from_millis(100);
@@ -67,6 +70,7 @@ type Border<K, V> = (Arc<dyn RemoteTier>, Box<dyn Codec<V>>, fn(&K, &mut KeyPart
 /// | `compression` (features `lz4`, `zstd`) | none | whether larger values are compressed for L2 |
 /// | `encryption` (feature `encryption`) | none | whether values are sealed for L2, and by which keys |
 /// | [`load_timeout`](Self::load_timeout) | 10 s | how long a load, or a write, may take |
+/// | [`loads_at_once`](Self::loads_at_once) | 1,024 and 8,192 | how many loads the origin has to bear, and how many wait |
 /// | [`lease`](Self::lease) | 2 s | how long other nodes wait for this node's load |
 /// | [`coherence`](Self::coherence) | 3 s, grace 30 s | how soon L1 follows other nodes' writes, whatever is lost; see [`Coherence`] |
 /// | [`checked`](Self::checked) | none | which share of invalidated keys is looked at once more |
@@ -111,6 +115,8 @@ pub struct Builder<K, V, L = NoLocal> {
     max_value_bytes: usize,
     packing: Packing,
     load_timeout: Duration,
+    /// And how many more may wait.
+    loads_at_once: (usize, usize),
     lease: Duration,
     coherence: Option<Coherence>,
     strict: bool,
@@ -135,6 +141,7 @@ impl<K, V, L> TieredCache<K, V, L> {
             max_value_bytes: MAX_VALUE_BYTES,
             packing: Packing::default(),
             load_timeout: Duration::from_secs(10),
+            loads_at_once: LOADS_AT_ONCE,
             lease: LEASE,
             coherence: Some(Coherence::default()),
             strict: false,
@@ -159,6 +166,7 @@ impl<K, V, L> Builder<K, V, L> {
             max_value_bytes,
             packing,
             load_timeout,
+            loads_at_once,
             lease,
             coherence,
             strict,
@@ -179,6 +187,7 @@ impl<K, V, L> Builder<K, V, L> {
             max_value_bytes,
             packing,
             load_timeout,
+            loads_at_once,
             lease,
             coherence,
             strict,
@@ -290,9 +299,30 @@ impl<K, V, L> Builder<K, V, L> {
     }
 
     /// How long a load may take from when it is asked for, and a write: at most a minute. Up to half of it may go into
-    /// waiting for another node's load of the key. Filling L2 comes on top, within that tier's own timeout. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
+    /// waiting for another node's load of the key, and what it waits for a [place](Self::loads_at_once) counts. L2 has its own time, see [`TieredCache`]. Its callers then get [`ErrorKind::Timeout`](crate::ErrorKind::Timeout).
     pub fn load_timeout(mut self, limit: Duration) -> Self {
         self.load_timeout = limit;
+        self
+    }
+
+    /// How many loads of this cache run at once, so that the origin survives what no tier answers: a start with empty tiers, or L2 away. `waiting` more wait for their turn, within their
+    /// [`load_timeout`](Self::load_timeout); then, or where still more wait, a load fails with [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), counted in
+    /// [`Stats::loads_refused`](crate::Stats::loads_refused). A stale value that [`Ttl::stale_if_error`](crate::Ttl::stale_if_error) allows is given instead.
+    ///
+    /// A load waits before it asks the origin and behind what L2 has to say: hits of L2 wait for nobody. What a load loads in its turn needs no
+    /// place, or loads would wait for each other. Default: 1,024 and 8,192. Zero at once counts as one.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use cache_core::{EmbeddedTier, TieredCache};
+    ///
+    /// // As many as the pool of the database has connections; who would wait for more than a few rounds is turned away.
+    /// let cache = TieredCache::<u64, u64>::builder("n").l2(EmbeddedTier::new()).loads_at_once(32, 256).build()?;
+    /// assert_eq!(cache.get_or_load(&1, || async { Ok::<_, std::io::Error>(7) }).await?, 7);
+    /// # Ok::<_, cache_core::Error>(()) }).unwrap();
+    /// ```
+    pub fn loads_at_once(mut self, loads: usize, waiting: usize) -> Self {
+        self.loads_at_once = (loads, waiting);
         self
     }
 
@@ -461,6 +491,7 @@ where
             writer: self.writer,
             version_of: self.version_of,
             load_timeout: self.load_timeout,
+            places: Places::new(self.loads_at_once.0, self.loads_at_once.1),
             strict: self.strict,
             without_l2,
             flights: Arc::new(Flights::new()),

@@ -22,6 +22,11 @@ impl Chain {
         Arc::new(Self { cache: Arc::as_ptr(flights) as usize, hash, outer: LOADING.try_with(Arc::clone).ok() })
     }
 
+    /// Whether another load waits for this one.
+    pub(super) fn is_inner(&self) -> bool {
+        self.outer.is_some()
+    }
+
     fn contains(&self, cache: usize, hash: u64) -> bool {
         let mut link = Some(self);
         while let Some(chain) = link {

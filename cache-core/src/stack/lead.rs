@@ -9,18 +9,20 @@ use super::{Inner, Recalled, from_l1};
 use crate::answer::{Answer, Freshness, Tier, Why};
 use crate::coherence::Standing;
 use crate::counters::Event;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::flights::{Flight, Lead, Outcome};
 use crate::key::RemoteKey;
 use crate::local::{Local, LocalTier, Stamp, Terms};
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
+use crate::places::NoPlace;
 use crate::remote::{Acquired, Claim};
 use crate::token::Token;
 use std::borrow::Borrow;
 use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -173,6 +175,14 @@ where
             Before::Lost(token) => (None, Some(token)),
             Before::Nothing | Before::Beside => (None, None),
         };
+        let waiting = self.place(&chain, deadline).await;
+        let place = match waiting {
+            Ok(place) => place,
+            Err(err) => {
+                let release = lease.map(|lease| lease.token).or(lost);
+                return self.failed(flight, job.last_resort, release, err);
+            }
+        };
         // The start of the load stamps its value: what it reads is no younger than that.
         let began = self.clock.now();
         self.counters.count(Event::Load);
@@ -183,7 +193,9 @@ where
             let value = (job.loader)().await?;
             Ok((version_of.map_or(0, |version_of| version_of(&value)), value))
         };
-        match LOADING.scope(chain, guarded("load", left, Box::pin(load))).await {
+        let loaded = LOADING.scope(chain, guarded("load", left, Box::pin(load))).await;
+        drop(place);
+        match loaded {
             Ok((version, value)) => {
                 self.backoffs.succeeded(flight.ticket.hash());
                 let life = self.ttl.life();
@@ -201,15 +213,37 @@ where
             }
             Err(err) => {
                 self.counters.count(Event::LoadError);
-                self.backoffs.failed(flight.ticket.hash(), self.clock.now());
-                Landing {
-                    outcome: self.fall_back(flight, job.last_resort, err),
-                    release: lease.map(|lease| lease.token).or(lost),
-                    late: None,
-                    refresh: None,
-                }
+                let release = lease.map(|lease| lease.token).or(lost);
+                self.failed(flight, job.last_resort, release, err)
             }
         }
+    }
+
+    /// A place among those who ask the origin; `None` for what another load has asked for, which has one.
+    async fn place(&self, chain: &Chain, deadline: Instant) -> Result<Option<SemaphorePermit<'_>>> {
+        if chain.is_inner() {
+            return Ok(None);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        self.places.enter(left).await.map(Some).map_err(|none| {
+            self.counters.count(Event::LoadRefused);
+            let text = match none {
+                NoPlace::Full => "too many loads of this cache are waiting already",
+                NoPlace::Late => "the load waited too long for its turn at the origin",
+            };
+            Error::new(ErrorKind::Overloaded, text)
+        })
+    }
+
+    fn failed<'a>(
+        &self,
+        flight: &Flight<K, V>,
+        last_resort: Option<LastResort<V>>,
+        release: Option<Token>,
+        err: Error,
+    ) -> Landing<'a, V> {
+        self.backoffs.failed(flight.ticket.hash(), self.clock.now());
+        Landing { outcome: self.fall_back(flight, last_resort, err), release, late: None, refresh: None }
     }
 
     /// Reads L2, and takes the lease if there is no value to serve; waits while another load holds it.

@@ -33,6 +33,7 @@ use crate::flights::Flights;
 use crate::local::{Local, LocalTier, NoLocal, Stamp, Terms};
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
+use crate::places::Places;
 use crate::record::Life;
 use crate::stats::{Stats, Window, snapshot};
 use crate::tasks::Tasks;
@@ -87,6 +88,8 @@ pub(crate) struct Inner<K, V, L> {
     writer: Option<Writer<K, V>>,
     version_of: Option<fn(&V) -> u64>,
     load_timeout: Duration,
+    /// For loads of the origin.
+    places: Places,
     /// Writes are announced before they are committed.
     strict: bool,
     /// Options that were given and are L2's, where there is none.

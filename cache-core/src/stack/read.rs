@@ -120,32 +120,34 @@ where
     }
 
     /// The values of many keys, in their order: L1 first, then one request to L2 for all that L1 lacks.
+    ///
+    /// A key that L2 could not be asked for is `None` here; [`get_many_cached`](Self::get_many_cached) tells it from a miss.
     pub async fn get_many(&self, keys: &[K]) -> Vec<Option<V>> {
-        let mut values = Vec::with_capacity(keys.len());
-        let mut missing = Vec::new();
-        for (at, key) in keys.iter().enumerate() {
-            values.push(match self.inner.look(key, |local| local.value.clone()) {
-                Ok(value) => Some(value),
-                Err(NotFresh::Stale(local)) => {
-                    self.inner.refresh(self.inner.hash(key), key, None);
-                    Some(local.value)
-                }
-                Err(NotFresh::Doubtful { local, grace: true, .. }) => Some(self.inner.unverified(local).value),
-                Err(NotFresh::Doubtful { hash, local, grace: false }) => {
-                    self.inner.missed();
-                    missing.push(Missing { at, hash, doubtful: Some(local) });
-                    None
-                }
-                Err(NotFresh::Miss { hash, .. }) => {
-                    missing.push(Missing { at, hash, doubtful: None });
-                    None
-                }
-            });
-        }
-        if !missing.is_empty() {
-            self.inner.get_missing(keys, &missing, &mut values).await;
-        }
-        values
+        let values = self.inner.get_many(keys, |local| local.value.clone(), |answer| answer.value).await;
+        values.into_iter().map(|value| value.ok().flatten()).collect()
+    }
+
+    /// As [`get_many`](Self::get_many), with provenance and a result for each key: where keys are on several servers, one that is away fails its own.
+    ///
+    /// # Errors
+    /// For each key as [`get_cached`](Self::get_cached).
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use cache_core::{EmbeddedTier, Tier, TieredCache};
+    ///
+    /// let cache = TieredCache::<u64, u64>::builder("n").l2(EmbeddedTier::new()).build()?;
+    /// cache.insert(&1, 7).await?;
+    /// let found = cache.get_many_cached(&[1, 2]).await;
+    /// assert_eq!(found[0].as_ref().unwrap().as_ref().map(|one| (one.value, one.tier)), Some((7, Tier::L2)));
+    /// assert!(found[1].as_ref().unwrap().is_none());
+    /// # Ok::<_, cache_core::Error>(()) }).unwrap();
+    /// ```
+    pub async fn get_many_cached(&self, keys: &[K]) -> Vec<Result<Option<Cached<V>>>> {
+        let fresh = |local: Local<&V>| from_l1(local.cloned(), Freshness::Fresh);
+        let answers = self.inner.get_many(keys, fresh, |answer| answer).await;
+        let now = self.inner.clock.now();
+        answers.into_iter().map(|answer| answer.map(|answer| answer.map(|answer| answer.into_cached(now)))).collect()
     }
 
     /// The value from L1, L2 or the origin registered with [`Builder::origin`](crate::Builder::origin). Callers that ask
@@ -308,8 +310,50 @@ where
         self.look::<K, _>(key, |local| from_l1(local.cloned(), Freshness::Fresh))
     }
 
-    async fn get_missing(self: &Arc<Self>, keys: &[K], missing: &[Missing<V>], values: &mut [Option<V>]) {
-        let Some(l2) = self.l2.as_ref().filter(|_| self.open().is_ok()) else { return };
+    /// A fresh hit of L1 gives what `fresh` takes of it, and all else is an answer first: most callers want the value alone.
+    async fn get_many<T>(
+        self: &Arc<Self>,
+        keys: &[K],
+        fresh: impl Fn(Local<&V>) -> T,
+        slow: impl Fn(Answer<V>) -> T,
+    ) -> Vec<Result<Option<T>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for (at, key) in keys.iter().enumerate() {
+            values.push(Ok(match self.look(key, &fresh) {
+                Ok(value) => Some(value),
+                Err(NotFresh::Stale(local)) => {
+                    self.refresh(self.hash(key), key, None);
+                    Some(slow(from_l1(local, Freshness::Stale { why: Why::Refreshing })))
+                }
+                Err(NotFresh::Doubtful { local, grace: true, .. }) => Some(slow(self.unverified(local))),
+                Err(NotFresh::Doubtful { hash, local, grace: false }) => {
+                    self.missed();
+                    missing.push(Missing { at, hash, doubtful: Some(local) });
+                    None
+                }
+                Err(NotFresh::Miss { hash, .. }) => {
+                    missing.push(Missing { at, hash, doubtful: None });
+                    None
+                }
+            }));
+        }
+        if !missing.is_empty() {
+            self.get_missing(keys, &missing, |at, answer| values[at] = answer.map(|answer| answer.map(&slow))).await;
+        }
+        values
+    }
+
+    async fn get_missing(
+        self: &Arc<Self>,
+        keys: &[K],
+        missing: &[Missing<V>],
+        mut answered: impl FnMut(usize, Result<Option<Answer<V>>>),
+    ) {
+        if let Err(err) = self.open() {
+            return missing.iter().for_each(|missing| answered(missing.at, Err(err.clone())));
+        }
+        let Some(l2) = &self.l2 else { return };
         self.wake();
         let boarding = |missing: &Missing<V>| self.flights.ticket(self.passage(missing.hash, &keys[missing.at]));
         let mut boarded: Vec<_> = missing.iter().map(|missing| (missing, boarding(missing))).collect();
@@ -332,13 +376,15 @@ where
             let read = match read {
                 Ok(read) => read,
                 Err(err) => {
-                    failed = Some(err);
                     let now = self.clock.now();
                     let local = missing.doubtful.as_ref().filter(|local| boarding.is_live() && self.in_grace(local, now));
-                    match local {
-                        Some(local) => values[at] = Some(self.unverified_after_all(local.clone()).value),
-                        None => self.counters.count(Event::L2Miss),
+                    if let Some(local) = local {
+                        answered(at, Ok(Some(self.unverified_after_all(local.clone()))));
+                    } else {
+                        self.counters.count(Event::L2Miss);
+                        answered(at, Err(err.clone()));
                     }
+                    failed = Some(err);
                     continue;
                 }
             };
@@ -347,7 +393,7 @@ where
             if answer.as_ref().is_some_and(Answer::is_stale) {
                 self.refresh::<K>(hash, &keys[at], None);
             }
-            values[at] = answer.map(|answer| answer.value);
+            answered(at, Ok(answer));
         }
         // One error a call, whether some of it failed or all.
         if let Some(err) = failed {

@@ -55,7 +55,37 @@ where
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
     {
         let (inner, key) = (self.inner.clone(), key.to_owned());
-        self.inner.apart(async move { inner.insert(&key, value).await }).await
+        self.inner.apart(async move { inner.insert(&key, value, Claim::Force).await.map(drop) }).await
+    }
+
+    /// Stores a value in both tiers if L2 has none: absent, invalidated, or past its hard life. `true` if it was stored; `false` if there is one, or a load or an
+    /// announced write is about to bring one. Of many nodes at once one stores. For what is made once and by whoever comes first: a session, a token of idempotency.
+    ///
+    /// It lasts as long as a cache's values do: L2 may evict it, and a failover forget it. A lock, or anything that must not happen twice, needs a database.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use cache_core::{EmbeddedTier, TieredCache};
+    ///
+    /// let seen = TieredCache::<String, u64>::builder("seen").l2(EmbeddedTier::new()).build()?;
+    /// assert!(seen.insert_absent("request-17", 1).await?);
+    /// assert!(!seen.insert_absent("request-17", 2).await?);
+    /// assert_eq!(seen.get("request-17").await, Some(1));
+    /// # Ok::<_, cache_core::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`insert`](Self::insert), but where L2 was not reached or cannot take the value, L1 has it neither. [`ErrorKind::Config`] without L2, which alone can say what is absent.
+    pub async fn insert_absent<Q>(&self, key: &Q, value: V) -> Result<bool>
+    where
+        K: Borrow<Q>,
+        Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
+    {
+        if self.inner.l2.is_none() {
+            return Err(Error::config("insert_absent needs an L2, which alone can say what is absent"));
+        }
+        let (inner, key) = (self.inner.clone(), key.to_owned());
+        self.inner.apart(async move { inner.insert(&key, value, Claim::Vacant).await }).await
     }
 
     /// Writes a value through the writer registered with [`Builder::writer`](crate::Builder::writer), then makes both
@@ -158,6 +188,15 @@ where
         }
     }
 
+    /// The key as L2 has it, for what a tier does besides caching: `RedisTier` counts, says how long a value will live, has it kept longer. `None` without L2.
+    pub fn remote_key<Q>(&self, key: &Q) -> Option<RemoteKey>
+    where
+        K: Borrow<Q>,
+        Q: ToOwned<Owned = K> + ?Sized,
+    {
+        self.inner.l2.as_ref().map(|l2| l2.key(&key.to_owned()))
+    }
+
     /// A key's bytes, for an outbox: a row beside the data, in the same transaction, to be given to [`invalidate_encoded`](Self::invalidate_encoded)
     /// once that is committed, by whatever node. Empty without L2.
     pub fn encode_key(&self, key: &K) -> Vec<u8> {
@@ -220,11 +259,14 @@ where
         }
     }
 
-    async fn insert(self: Arc<Self>, key: &K, value: V) -> Result<()> {
+    /// Whether it was stored: what is vacant may turn out not to be.
+    async fn insert(self: Arc<Self>, key: &K, value: V, claim: Claim) -> Result<bool> {
         self.counters.count(Event::Insert);
         let hash = self.hash(key);
-        // What was loaded before this call must not land on top of it.
-        self.flights.poison(hash);
+        if claim == Claim::Force {
+            // What was loaded before this call must not land on top of it.
+            self.flights.poison(hash);
+        }
         let boarding = self.flights.ticket(self.passage(hash, key));
         let (began, life, version) = (self.clock.now(), self.ttl.life(), self.version(&value));
         let mut terms = self.terms(began, life, Partition::default(), version, Token::default());
@@ -232,7 +274,7 @@ where
             Some(l2) => {
                 let remote = l2.key(key);
                 (terms.partition, terms.token) = (remote.partition(), Token::unique());
-                let stored = self.store(l2, &remote, &value, life, &terms, &boarding).await;
+                let stored = self.store(l2, &remote, &value, life, &terms, claim, &boarding).await;
                 stored.map_err(|Unstored { why, leased }| {
                     if leased {
                         self.give_back(remote, terms.token);
@@ -240,8 +282,11 @@ where
                     why
                 })
             }
-            None => Ok(()),
+            None => Ok(true),
         };
+        if claim == Claim::Vacant && !matches!(stored, Ok(true)) {
+            return stored;
+        }
         // A reader may have fetched the older value since the first poison, and may be about to keep it.
         self.flights.poison_others(&boarding);
         if matches!(&stored, Err(err) if err.kind() == ErrorKind::Refused) {
@@ -252,7 +297,8 @@ where
         stored
     }
 
-    /// In one timeout of L2, in both of its calls together.
+    /// In one timeout of L2, in both of its calls together. Whether it was stored.
+    #[allow(clippy::too_many_arguments)]
     async fn store(
         &self,
         l2: &Second<K, V>,
@@ -260,8 +306,9 @@ where
         value: &V,
         life: Life,
         &Terms { version, token, .. }: &Terms,
+        claim: Claim,
         boarding: &Boarding<K, V>,
-    ) -> Result<(), Unstored> {
+    ) -> Result<bool, Unstored> {
         let mut allowance = l2.allowance();
         let unleased = |why| Unstored { why, leased: false };
         let leased = |why| Unstored { why, leased: true };
@@ -271,7 +318,7 @@ where
             unleased(why)
         })?;
         // Where it fails the lease may stand, though nobody heard so.
-        let acquired = allowance.of(l2.acquire(key, token, Claim::Force)).await.map_err(|why| {
+        let acquired = allowance.of(l2.acquire(key, token, claim)).await.map_err(|why| {
             self.l2_failed("acquire", &why);
             leased(why)
         })?;
@@ -283,11 +330,12 @@ where
             }
             Acquired::Granted { at, .. } => at,
             Acquired::Foreign => return Err(unleased(foreign())),
+            Acquired::Busy(_) | Acquired::Hit | Acquired::Newer if claim == Claim::Vacant => return Ok(false),
             Acquired::Newer => return Err(unleased(refused("L2 holds a value of a newer schema or format"))),
             Acquired::Busy(_) | Acquired::Hit => return Err(unleased(refused("a write of this key has been announced"))),
         };
         match allowance.of(l2.fill(key, token, version, created, body)).await {
-            Ok(Filled::Stored) => Ok(()),
+            Ok(Filled::Stored) => Ok(true),
             Ok(Filled::LeaseLost) => {
                 self.counters.count(Event::L2Refused);
                 Err(unleased(refused("the key was invalidated or written meanwhile")))
