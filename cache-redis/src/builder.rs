@@ -370,12 +370,21 @@ mod tests {
             ("redis://:canary@host/-1", "negative"),
             ("redis://0.0.0.0/", "wildcard"),
             ("redis://:canary@host/?protocol=canary", "protocol"),
-            ("redis://:canary@host/?protocol=resp3", "RESP2"),
         ] {
             let text = refused(url);
             assert!(text.contains(says), "{url}: {text}");
         }
-        assert!(RedisTier::lazy("redis://host/?protocol=resp2").is_ok(), "it is what we speak");
+        let mixed = RedisTier::cluster(["redis://a/", "redis://b/?protocol=resp3"]).lazy().expect_err("one or the other");
+        assert!(mixed.kind() == ErrorKind::Config && mixed.to_string().contains("RESP3"), "{mixed}");
+    }
+
+    #[test]
+    fn a_url_chooses_the_protocol() {
+        for (url, resp3) in
+            [("redis://host/", false), ("redis://host/?protocol=resp2", false), ("redis://host/?protocol=resp3", true)]
+        {
+            assert_eq!(parse(url).unwrap().config.resp3, resp3, "{url}");
+        }
     }
 
     #[test]

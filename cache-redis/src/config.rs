@@ -8,6 +8,8 @@ use std::time::Duration;
 /// What a dial needs to know.
 pub(crate) struct Config {
     pub(crate) login: Option<Login>,
+    /// Whether connections begin with RESP3. Those to Sentinels do not.
+    pub(crate) resp3: bool,
     pub(crate) database: i64,
     pub(crate) timeout: Duration,
     pub(crate) connect_timeout: Duration,

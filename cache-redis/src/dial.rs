@@ -7,6 +7,7 @@ use crate::first::first;
 use crate::live::{Live, Wire};
 use crate::multiplexer::{Guard, Many, Multiplexer};
 use crate::replicas;
+use crate::resp3;
 use crate::script::SCRIPTS;
 use crate::sentinel;
 use crate::tls::{Tls, late_refusal};
@@ -118,7 +119,9 @@ pub(crate) async fn ask(wire: &Wire, commands: &Pipeline) -> Result<Many, Error>
 /// Everything in one round trip. Servers answer in order, and go on after an error.
 async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     let mut pipeline = redis::pipe();
-    if let Some(Login { username, password }) = &config.login {
+    if config.resp3 {
+        pipeline.add_command(resp3::hello(config.login.as_ref()));
+    } else if let Some(Login { username, password }) = &config.login {
         pipeline.cmd("AUTH").arg(username).arg(password);
     }
     if config.database != 0 {
@@ -134,7 +137,9 @@ async fn handshake(config: &Config, wire: &Wire) -> Result<(), Error> {
     let mut replies = replies.into_iter();
     let mut next = || replies.next().unwrap_or(Ok(Value::Nil));
 
-    if config.login.is_some() {
+    if config.resp3 {
+        next().map_err(|err| resp3::refused(&err))?;
+    } else if config.login.is_some() {
         next().map_err(|err| wrong_password(&err))?;
     }
     if config.database != 0 {

@@ -11,7 +11,7 @@ use ::fred::clients::Client;
 use ::fred::error::{Error as FredError, ErrorKind as FredErrorKind};
 use ::fred::interfaces::ClientLike;
 use ::fred::types::config::{Config as FredConfig, ConnectionConfig, PerformanceConfig, Server, ServerConfig, TcpConfig};
-use ::fred::types::{ClusterHash, CustomCommand, Resp3Frame, Value as FredValue};
+use ::fred::types::{ClusterHash, CustomCommand, Resp3Frame, RespVersion, Value as FredValue};
 use bytes::Bytes;
 use cache_core::{Error, ErrorKind};
 use futures_util::FutureExt;
@@ -93,8 +93,10 @@ fn client(config: &Config, at: &Address) -> Result<Client> {
         Some(Login { username, password }) => (username.clone(), Some(password.clone())),
         None => (None, None),
     };
-    #[cfg_attr(not(feature = "tls"), expect(unused_mut, reason = "TLS alone changes it"))]
     let mut fred = FredConfig { server, username, password, fail_fast: true, ..FredConfig::default() };
+    if config.resp3 {
+        fred.version = RespVersion::RESP3;
+    }
     #[cfg(feature = "tls")]
     if matches!(at, Address::Tcp(..)) {
         fred.tls = config.tls.as_ref().map(|tls| tls.connector().into());
@@ -242,10 +244,16 @@ impl Drop for Load {
     }
 }
 
-/// A frame as the verbs know replies; `None` for what RESP2 has not. fred makes RESP3's frames of it.
+/// A frame as the verbs know replies, in which RESP3 has [no types of its own](crate::resp3); `None` for what is no reply. fred makes RESP3's frames of RESP2, too.
 fn value(frame: Resp3Frame) -> Option<Value> {
     Some(match frame {
-        Resp3Frame::BlobString { data, .. } => Value::BulkString(data.into()),
+        Resp3Frame::BlobString { data, .. } | Resp3Frame::VerbatimString { data, .. } => Value::BulkString(data.into()),
+        Resp3Frame::Boolean { data, .. } => Value::Int(data.into()),
+        Resp3Frame::Double { data, .. } => Value::BulkString(data.to_string().into_bytes()),
+        Resp3Frame::Set { data, .. } => Value::Array(data.into_iter().map(value).collect::<Option<_>>()?),
+        Resp3Frame::Map { data, .. } => {
+            Value::Array(data.into_iter().flat_map(|(name, of)| [value(name), value(of)]).collect::<Option<_>>()?)
+        }
         Resp3Frame::Null => Value::Nil,
         Resp3Frame::Number { data, .. } => Value::Int(data),
         Resp3Frame::Array { data, .. } => Value::Array(data.into_iter().map(value).collect::<Option<_>>()?),
@@ -291,6 +299,8 @@ mod tests {
             (error("MOVED 3999 127.0.0.1:6381"), b"-MOVED 3999 127.0.0.1:6381\r\n"),
             (error("NOSCRIPT No matching script."), b"-NOSCRIPT No matching script.\r\n"),
             (error(""), b"-\r\n"),
+            (Resp3Frame::Boolean { data: true, attributes: None }, b":1\r\n"),
+            (Resp3Frame::Map { data: [(string(b"a"), number(1))].into(), attributes: None }, b"*2\r\n$1\r\na\r\n:1\r\n"),
             (array(vec![number(1), string(b"x"), array(vec![]), error("ERR no")]), b"*4\r\n:1\r\n$1\r\nx\r\n*0\r\n-ERR no\r\n"),
         ] {
             let wanted = parse_redis_value(wire).map(|value| format!("{:?}", value.extract_error()));
@@ -321,6 +331,7 @@ mod tests {
             timeout: ample,
             connect_timeout: ample,
             max_record_bytes: 1 << 20,
+            resp3: false,
             tracks: false,
             gathers: true,
             tls: None,
@@ -340,9 +351,9 @@ mod tests {
     }
 
     #[test]
-    fn what_resp2_has_not_is_no_reply() {
-        let double = || Resp3Frame::Double { data: 1.0, attributes: None };
-        assert!(value(double()).is_none());
-        assert!(value(Resp3Frame::Array { data: vec![double()], attributes: None }).is_none());
+    fn what_is_no_reply_is_none_and_neither_is_what_holds_it() {
+        let push = || Resp3Frame::Push { data: Vec::new(), attributes: None };
+        assert!(value(push()).is_none());
+        assert!(value(Resp3Frame::Array { data: vec![push()], attributes: None }).is_none());
     }
 }

@@ -10,8 +10,8 @@
 //! # }
 //! ```
 //!
-//! Redis 7.0 or later, or Valkey, by RESP2: of RESP3 only the connection that listens makes use, for [tracking](RedisTierBuilder::tracking), and a URL
-//! that asks for it is refused. Its user needs `AUTH`, `TIME`, `INFO`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within scripts
+//! Redis 7.0 or later; what is tested is 7.0.15. It is spoken to in RESP2, or in RESP3 where the URL says `?protocol=resp3`, but for Sentinels: to the tier they are the same, and
+//! RESP3 is for a proxy or rules that want `HELLO`. [Tracking](RedisTierBuilder::tracking) takes RESP3 by itself, on the connection that listens. Its user needs `AUTH`, `TIME`, `INFO`, `GET`, `MGET`, `SCAN`, `SCRIPT LOAD`, `EVALSHA`, and within scripts
 //! `GETRANGE`, `SETRANGE`, `SET`, `EXISTS`, `PTTL`, `PEXPIRETIME`, `PEXPIREAT`, `DEL` and `UNLINK`; in a cluster also `CLUSTER SLOTS` and `ASKING`; for the
 //! master of Sentinels also `ROLE`, and for replicas `READONLY` and `ROLE`. Counters need `INCRBY` and `GET` in scripts too. For [other nodes to
 //! hear of invalidations](#other-nodes) it needs `MSET`, `PUBLISH`, `SUBSCRIBE` and `PING`, in a cluster `SPUBLISH`,
@@ -235,6 +235,7 @@ mod node;
 mod nodes;
 mod ops;
 mod replicas;
+mod resp3;
 mod script;
 mod sentinel;
 mod server_time;

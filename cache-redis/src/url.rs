@@ -20,7 +20,7 @@ pub(crate) struct Parsed {
     pub(crate) is_tls: bool,
 }
 
-/// Reads several URLs. Login and database are the first one's, and the others say the same or nothing; TLS is for all or none.
+/// Reads several URLs. Login and database are the first one's, and the others say the same or nothing; TLS is for all or none, and so is RESP3.
 pub(crate) fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Result<(Vec<Address>, Config, bool)> {
     let mut all = Vec::new();
     let mut first = None;
@@ -36,6 +36,9 @@ pub(crate) fn parse_all<U: AsRef<str>>(urls: impl IntoIterator<Item = U>) -> Res
         }
         if config.login.is_some() && config.login != first.login {
             return Err(config_error("the Redis URLs have different logins: all nodes get that of the first URL"));
+        }
+        if config.resp3 != first.resp3 {
+            return Err(config_error("some of the Redis URLs ask for RESP3 and some do not"));
         }
         if config.database != 0 && config.database != first.database {
             return Err(config_error("the Redis URLs have different databases: all nodes get that of the first URL"));
@@ -69,9 +72,6 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
         ConnectionAddr::Unix(path) => Address::Unix(path.clone()),
         _ => return Err(config_error("this kind of Redis address is not supported")),
     };
-    if settings.protocol() != redis::ProtocolVersion::RESP2 {
-        return Err(config_error("the tier speaks RESP2, which every Redis does: remove `protocol` from the Redis URL"));
-    }
     let username = settings.username().map(ToOwned::to_owned);
     // A user without a password is asked for nonetheless: Redis has `nopass` users, and a forgotten password must not pass.
     let password = settings.password().map(ToOwned::to_owned).or_else(|| username.as_ref().map(|_| String::new()));
@@ -80,6 +80,7 @@ pub(crate) fn parse(url: &str) -> Result<Parsed> {
     }
     let config = Config {
         login: password.map(|password| Login { username, password }),
+        resp3: settings.protocol() == redis::ProtocolVersion::RESP3,
         database: settings.db(),
         timeout: DEFAULT_TIMEOUT,
         connect_timeout: DEFAULT_CONNECT_TIMEOUT,

@@ -6,6 +6,7 @@ use crate::dial::{CLIENT_NAME, tcp, unreachable, wrong_password};
 use crate::error::{from_driver, is_refusal};
 use crate::multiplexer::lost;
 use crate::multiplexer::replies::Replies;
+use crate::resp3;
 use crate::sentinel;
 use crate::tls::late_refusal;
 use cache_core::{Error, ErrorKind};
@@ -48,17 +49,21 @@ impl Connection {
             }
         };
         // No string alone is a message, and INFO is no longer than this.
-        let mut replies = Replies::new(LONGEST, 0).in_parts_of(LONGEST);
+        let mut replies = Replies::new(LONGEST, 0).in_parts_of(LONGEST).with_pushes();
 
         let mut commands = Pipeline::new();
-        if let Some(Login { username, password }) = &config.login {
+        if config.resp3 {
+            commands.add_command(resp3::hello(config.login.as_ref()));
+        } else if let Some(Login { username, password }) = &config.login {
             commands.cmd("AUTH").arg(username).arg(password);
         }
         commands.cmd("CLIENT").arg("SETNAME").arg(CLIENT_NAME);
         commands.add_command(Server::ask());
         stream.write_all(&commands.get_packed_pipeline()).await.map_err(ended)?;
         stream.flush().await.map_err(ended)?;
-        if config.login.is_some() {
+        if config.resp3 {
+            next(&mut stream, &mut replies).await?.map_err(|err| resp3::refused(&err))?;
+        } else if config.login.is_some() {
             next(&mut stream, &mut replies).await?.map_err(|err| wrong_password(&err))?;
         }
         // The name is a courtesy.

@@ -4,6 +4,7 @@
 //! is taken as it is, for it is almost all there is to read, and the parser's way costs it five times as much as all else here: the whole string that
 //! answers a GET. A long one is read straight into the memory in which it is handed out.
 
+use crate::resp3::plain;
 use bytes::BufMut;
 use redis::{RedisError, Value, parse_redis_value};
 use std::io;
@@ -44,6 +45,8 @@ pub(crate) struct Replies {
     stub: usize,
     /// The longest reply of several parts.
     most_in_parts: usize,
+    /// Whether what is no reply is handed out, too.
+    pushes: bool,
 }
 
 /// A string that is read into its own memory, and what is still to come of it with its end.
@@ -98,6 +101,7 @@ impl Replies {
             most,
             stub: stub.min(most),
             most_in_parts: MOST_PARTS,
+            pushes: false,
         }
     }
 
@@ -106,33 +110,55 @@ impl Replies {
         Self { most_in_parts: most, ..self }
     }
 
+    /// The same, with what a server says unasked: by itself it stands between replies and belongs to none, so it is thrown away.
+    pub(crate) fn with_pushes(self) -> Self {
+        Self { pushes: true, ..self }
+    }
+
     /// The next reply among the bytes that were read; `None` if there is no whole one left.
     pub(crate) fn next(&mut self) -> Result<Option<Value>, Garbled> {
         if self.long.is_some() {
             return self.long_string();
         }
-        let read = self.skip()?;
-        if read.first() == Some(&b'$') {
-            return self.string();
+        loop {
+            let read = self.skip()?;
+            if read.first() == Some(&b'$') {
+                return self.string();
+            }
+            match self.parsed()? {
+                Some(Value::Push { .. }) if !self.pushes => {}
+                reply => return Ok(reply),
+            }
         }
+    }
+
+    /// The next reply, whatever it is.
+    fn parsed(&mut self) -> Result<Option<Value>, Garbled> {
         let read = &self.bytes[self.start..self.end];
         let Some(length) = whole(read, &mut self.seen, self.most_in_parts)? else { return Ok(None) };
         let reply = parse_redis_value(&read[..length])?;
         self.start += length;
         self.seen = NOTHING;
-        Ok(Some(reply))
+        Ok(Some(plain(reply)))
     }
 
     /// The same where the next reply is an array whose parts are to be had one by one.
     pub(crate) fn next_group(&mut self) -> Result<Option<Group>, Garbled> {
-        let read = self.skip()?;
-        if read.first() != Some(&b'*') {
-            return Ok(self.next()?.map(Group::None));
+        loop {
+            let read = self.skip()?;
+            if read.first() == Some(&b'*') {
+                let Some(line) = line(read)? else { return Ok(None) };
+                let length = length(&read[..line])?.ok_or(Garbled)?;
+                self.start += line;
+                return Ok(Some(Group::Of(length)));
+            }
+            if read.first() != Some(&b'>') {
+                return Ok(self.next()?.map(Group::None));
+            }
+            if self.parsed()?.is_none() {
+                return Ok(None);
+            }
         }
-        let Some(line) = line(read)? else { return Ok(None) };
-        let length = length(&read[..line])?.ok_or(Garbled)?;
-        self.start += line;
-        Ok(Some(Group::Of(length)))
     }
 
     /// What was read and not thrown away.
@@ -283,7 +309,7 @@ mod tests {
     use proptest::prelude::*;
     use std::task::Waker;
 
-    const REPLIES: [&[u8]; 9] = [
+    const REPLIES: [&[u8]; 12] = [
         b"$5\r\nhello\r\n",
         b"$-1\r\n",
         b"$0\r\n\r\n",
@@ -293,6 +319,9 @@ mod tests {
         b"*3\r\n:1\r\n$0\r\n\r\n*2\r\n$3\r\n\r\n.\r\n$-1\r\n",
         b"*0\r\n",
         b">2\r\n+message\r\n*1\r\n%1\r\n+k\r\n_\r\n",
+        b"_\r\n",
+        b"=8\r\ntxt:info\r\n",
+        b"|1\r\n+a\r\n:1\r\n$1\r\nx\r\n",
     ];
 
     /// Whether any of the bytes were read. Takes them away.
@@ -325,8 +354,40 @@ mod tests {
             pieces in prop::collection::vec(1_usize..20, 1..40),
         ) {
             let bytes: Vec<u8> = order.iter().flat_map(|reply| REPLIES[*reply]).copied().collect();
-            let read = read(&mut Replies::new(1_000, 10), &bytes, &pieces).unwrap();
-            let wanted: Vec<_> = order.iter().map(|reply| parse_redis_value(REPLIES[*reply]).unwrap()).collect();
+            let wanted: Vec<_> = order.iter().map(|reply| plain(parse_redis_value(REPLIES[*reply]).unwrap())).collect();
+            prop_assert_eq!(&read(&mut Replies::new(1_000, 10).with_pushes(), &bytes, &pieces).unwrap(), &wanted);
+            let asked: Vec<_> = wanted.into_iter().filter(|reply| !matches!(reply, Value::Push { .. })).collect();
+            prop_assert_eq!(&read(&mut Replies::new(1_000, 10), &bytes, &pieces).unwrap(), &asked);
+        }
+
+        #[test]
+        fn the_parts_of_a_group_come_one_by_one_whatever_the_server_says_in_between(
+            keys in prop::collection::vec(prop::sample::select(vec![&b"$1\r\nx\r\n"[..], b"$-1\r\n", b"_\r\n"]), 0..10),
+            said in prop::collection::vec(0..3_usize, 11),
+            pieces in prop::collection::vec(1_usize..20, 1..40),
+        ) {
+            let unasked = |count: usize| b">2\r\n+invalidate\r\n_\r\n".repeat(count);
+            let mut bytes = [unasked(said[10]), format!("*{}\r\n", keys.len()).into_bytes()].concat();
+            keys.iter().zip(&said).for_each(|(key, said)| bytes.extend([&unasked(*said)[..], key].concat()));
+            let mut replies = Replies::new(1_000, 10);
+            let (mut read, mut group) = (Vec::new(), None);
+            let mut bytes = &bytes[..];
+            for piece in pieces.iter().cycle() {
+                if group.is_none() {
+                    group = replies.next_group().unwrap();
+                }
+                while let (Some(_), Some(reply)) = (&group, replies.next().unwrap()) {
+                    read.push(reply);
+                }
+                let mut piece = &bytes[..bytes.len().min(*piece)];
+                let length = piece.len();
+                if !feed(&mut replies, &mut piece) {
+                    break;
+                }
+                bytes = &bytes[length - piece.len()..];
+            }
+            prop_assert!(matches!(group, Some(Group::Of(length)) if length == keys.len()));
+            let wanted: Vec<_> = keys.iter().map(|key| parse_redis_value(key).unwrap()).collect();
             prop_assert_eq!(read, wanted);
         }
 
