@@ -58,7 +58,7 @@
 //! | what stands there is not the library's | `Foreign`: a miss | leaves it alone |
 //!
 //! A [`TieredCache`](cache_core::TieredCache) above it answers its reads from the origin through all of this, one load a key at a time, and gives
-//! an invalidation's error to who asked for it. Each line is a test with real servers, in `tests` here or in `tests/faults` of the workspace.
+//! an invalidation's error to who asked for it. What real servers can be made to do is tested with them, in `tests` here or in `tests/faults` of the workspace; silent networks, several addresses of a name and bent replies by what poses as one.
 //!
 //! A call counts as not answered once its time is over, whether or not its caller still waits, unless something was read in the second half of that
 //! time; whatever is read begins the count anew. So a dead connection under traffic is given up within about one and a half timeouts of five calls, and one
