@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::key::{Echo, Namespace, RemoteKey};
 use crate::machine::{Command, Reply, Slot, step};
 use crate::partition::{PARTITIONS, Partition};
-use crate::record::{Record, is_ours};
+use crate::record::{HEADER_LEN, Record, is_ours};
 use crate::remote::{
     Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt, RemoteTier,
     Source, Told, Unmark,
@@ -274,6 +274,11 @@ impl RemoteTier for EmbeddedTier {
         let now = self.clock.unix_ms();
         let record = self.store.lock().live(key.as_bytes(), now).map(|entry| entry.record.clone());
         Ok(Fetched { record, now, from: Source::Master })
+    }
+
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        let fetched = self.get(key).await?;
+        Ok(Fetched { record: fetched.record.map(|record| record.slice(..record.len().min(HEADER_LEN))), ..fetched })
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {

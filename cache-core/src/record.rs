@@ -353,6 +353,15 @@ impl Record {
     }
 }
 
+/// Whether a header, behind which the payload may be missing, is of the value that the load with this token has made.
+pub(crate) fn is_value_of(header: &Bytes, echo: Echo, token: Token) -> bool {
+    Record::decode_as_script(header).is_some_and(|record| {
+        let checked =
+            u32::from_be_bytes(field(header, 2)) == check(record.state, record.version, record.deadline, record.created);
+        checked && record.state == State::Value && record.token == token && record.body.echo == echo
+    })
+}
+
 /// Whether these bytes carry a head of ours, of any format. The scripts ask the same before they touch a key.
 pub fn is_ours(bytes: &[u8]) -> bool {
     bytes.len() >= HEAD_LEN && bytes[0] & 0xF0 == FAMILY && State::from_byte(bytes[1]).is_some()

@@ -234,6 +234,12 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// of late: what an acquire found is seen by the next read.
     async fn get(&self, key: &RemoteKey) -> Result<Fetched>;
 
+    /// Reads the first [`HEADER_LEN`](crate::record::HEADER_LEN) bytes of a record, or more, from the master: enough to tell whether the value of L1 is still L2's. Reads
+    /// it whole unless told.
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        self.get(key).await
+    }
+
     /// Reads many keys. Each has an answer of its own, in their order: where keys are on several servers, one that is away fails its own. An error
     /// of the whole call means that no key was answered.
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>>;
@@ -308,6 +314,10 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
         (**self).get(key).await
+    }
+
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        (**self).head(key).await
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {

@@ -42,6 +42,16 @@ impl RemoteTier for RedisTier {
         self.fetched(called, from).inspect_err(|err| failed("get", err))
     }
 
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        let mut cmd = redis::cmd("GETRANGE");
+        cmd.arg(key.as_bytes()).arg(0).arg(HEADER_LEN - 1);
+        let called = self.nodes().send(self.deadline(), key.as_bytes(), Request::Run(&cmd)).await;
+        let mut fetched = self.fetched(called, Source::Master).inspect_err(|err| failed("head", err))?;
+        // Of what is not there the range is empty.
+        fetched.record = fetched.record.filter(|head| !head.is_empty());
+        Ok(fetched)
+    }
+
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         // As many GETs, which go together by themselves, in groups that hold up nobody for long.
         let fetched: Vec<_> = if let Some(replicas) = self.replicas() {

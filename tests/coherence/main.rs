@@ -7,6 +7,7 @@ mod nodes;
 mod outages;
 mod polling;
 mod records;
+mod revalidated;
 #[path = "../support/slow.rs"]
 mod slow;
 #[path = "../support/mod.rs"]

@@ -33,6 +33,10 @@ macro_rules! forward_verbs {
                 self.through($crate::layers::Verb::Get, || self.inner.get(key)).await
             }
 
+            async fn head(&self, key: &$crate::RemoteKey) -> $crate::Result<$crate::Fetched> {
+                self.through($crate::layers::Verb::Get, || self.inner.head(key)).await
+            }
+
             async fn get_many(&self, keys: &[$crate::RemoteKey]) -> $crate::Result<Vec<$crate::Result<$crate::Fetched>>> {
                 self.through($crate::layers::Verb::GetMany, || self.inner.get_many(keys)).await
             }

@@ -3,7 +3,7 @@
 /// A verb of [`RemoteTier`](crate::RemoteTier).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
-    /// Reads one key.
+    /// Reads one key, or the head of its record.
     Get,
     /// Reads many keys.
     GetMany,

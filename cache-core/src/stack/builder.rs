@@ -26,7 +26,7 @@ use serde::de::DeserializeOwned;
 use std::future::Future;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 /// How long the tombstone of an invalidation stays in L2: longer than any load may take.
@@ -475,6 +475,7 @@ where
             max_value_bytes,
             lease,
             retain: RETAIN,
+            lengths: AtomicUsize::new(0),
         });
         let inner = Arc::new_cyclic(|me| Inner {
             me: me.clone(),

@@ -256,6 +256,12 @@ where
         patience: Instant,
         allowance: &mut Allowance,
     ) -> Before<V> {
+        if job.claim == Claim::Vacant && !job.without_replicas {
+            let admit = || self.admits(flight.ticket.is_live());
+            if let Some(answer) = self.revalidated(flight.ticket.hash(), &flight.key, l2, key, allowance, &admit).await {
+                return Before::Answer(answer);
+            }
+        }
         let token = Token::unique();
         let mut claim = job.claim;
         let mut pause = FIRST_PAUSE;

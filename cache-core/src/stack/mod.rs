@@ -11,6 +11,7 @@ mod lead;
 mod origin;
 mod read;
 mod recovery;
+mod revalidate;
 mod second;
 mod strict;
 mod warm;

@@ -281,7 +281,13 @@ where
                 return Ok(None);
             }
             let remote = l2.key(&key);
-            let read = match l2.read(&remote, &inner.clock).await {
+            let mut allowance = l2.allowance();
+            let admit = || inner.admits(boarding.is_live());
+            if let Some(answer) = inner.revalidated(hash, &key, l2, &remote, &mut allowance, &admit).await {
+                inner.counters.count(Event::L2Hit);
+                return Ok(Some(answer));
+            }
+            let read = match allowance.of(l2.read(&remote, &inner.clock)).await {
                 Ok(read) => read,
                 Err(err) => {
                     inner.l2_failed("get", &err);

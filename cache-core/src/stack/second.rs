@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
 use crate::partition::Partition;
 use crate::payload::{Packing, Unpackable};
-use crate::record::{Body, Flags, Life, Record, State, Unreadable};
+use crate::record::{Body, Flags, HEADER_LEN, Life, Record, State, Unreadable, is_value_of};
 use crate::remote::{
     Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt,
     RemoteTier, Source, Told, Unmark,
@@ -17,6 +17,7 @@ use crate::remote::{
 use crate::token::Token;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// A second level, bound to one namespace and one value type.
@@ -33,7 +34,13 @@ pub(crate) struct Second<K, V> {
     pub(crate) max_value_bytes: usize,
     pub(crate) lease: Duration,
     pub(crate) retain: Duration,
+    /// How long records have been of late, in bytes, about.
+    pub(crate) lengths: AtomicUsize,
 }
+
+/// From this length on it is cheaper to ask for a record's header first where the value is probably known: half of it is saved on the wire and in the codec even if every
+/// second header says that it is not.
+const LONG: usize = 4 << 10;
 
 /// A value found in L2.
 pub(crate) struct Found<V> {
@@ -101,7 +108,28 @@ impl<K, V: 'static> Second<K, V> {
         Ok(keys.iter().zip(fetched).map(decode).collect())
     }
 
+    /// Whether this cache's records are long.
+    pub(crate) fn is_long(&self) -> bool {
+        self.lengths.load(Ordering::Relaxed) >= LONG
+    }
+
+    fn note_length(&self, length: usize) {
+        // Ordering: relaxed, and what another thread notes meanwhile may be lost: it is an estimate.
+        let known = self.lengths.load(Ordering::Relaxed);
+        let now = if known == 0 { length } else { known - known / 8 + length / 8 };
+        self.lengths.store(now, Ordering::Relaxed);
+    }
+
+    /// Whether L2 has the value that the load with this token has made, by the record's header.
+    pub(crate) async fn has(&self, key: &RemoteKey, token: Token) -> Result<bool> {
+        let head = self.tier.head(key).await?;
+        Ok(head.from == Source::Master && head.record.is_some_and(|head| is_value_of(&head, key.echo(), token)))
+    }
+
     fn seen(&self, key: &RemoteKey, fetched: &Fetched, sent: Moment) -> Read<V> {
+        if let Some(record) = &fetched.record {
+            self.note_length(record.len());
+        }
         match (fetched.from, self.decode(key, fetched, sent)) {
             (Source::Master, read) => read,
             (Source::Replica, Read::Value(found, _)) if found.is_servable() => Read::FromReplica(Some(found)),
@@ -164,8 +192,10 @@ impl<K, V: 'static> Second<K, V> {
         let (codec, echo) = (self.codec.id(), key.echo());
         let flags = Flags::NONE;
         let body = Body { schema: self.schema, generation: 0, life, flags, codec, echo, payload: payload.into() };
-        catch_unwind(AssertUnwindSafe(|| self.packing.pack(body, version, key)))
-            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Codec, "the value could not be compressed or sealed")))
+        let body = catch_unwind(AssertUnwindSafe(|| self.packing.pack(body, version, key)))
+            .unwrap_or_else(|_| Err(Error::new(ErrorKind::Codec, "the value could not be compressed or sealed")))?;
+        self.note_length(HEADER_LEN + body.payload.len());
+        Ok(body)
     }
 
     pub(crate) async fn fill(&self, key: &RemoteKey, token: Token, version: u64, created: u64, body: Body) -> Result<Filled> {

@@ -52,18 +52,22 @@ impl Chaos {
     fn holds(self, verb: &str) -> bool {
         match self {
             Self::Held => true,
-            Self::HeldWrites | Self::HeldWritesAndAnswers => !matches!(verb, "get" | "get_many" | "poll"),
+            Self::HeldWrites | Self::HeldWritesAndAnswers => !reads(verb),
             _ => false,
         }
     }
 
     fn holds_answer(self, verb: &str) -> bool {
         match self {
-            Self::HeldAnswers | Self::HeldWritesAndAnswers => matches!(verb, "get" | "get_many" | "poll"),
+            Self::HeldAnswers | Self::HeldWritesAndAnswers => reads(verb),
             Self::HeldAnswersOf(held) => held == verb,
             _ => false,
         }
     }
+}
+
+fn reads(verb: &str) -> bool {
+    matches!(verb, "get" | "head" | "get_many" | "poll")
 }
 
 /// A wrapper around a remote tier for tests of what a service does when Redis is ill. Cloning shares it.
@@ -264,6 +268,10 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
 
     async fn get(&self, key: &RemoteKey) -> Result<Fetched> {
         self.through("get", self.inner.get(key)).await
+    }
+
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        self.through("head", self.inner.head(key)).await
     }
 
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {

@@ -158,6 +158,11 @@ impl RemoteTier for SimulatedTier {
         self.send(Call::twice("get", key), move |server| now(server.get(&of)), none).await
     }
 
+    async fn head(&self, key: &RemoteKey) -> Result<Fetched> {
+        let of = key.clone();
+        self.send(Call::twice("head", key), move |server| now(server.head(&of)), none).await
+    }
+
     async fn get_many(&self, keys: &[RemoteKey]) -> Result<Vec<Result<Fetched>>> {
         let keys = keys.to_vec();
         let call = Call { verb: "get_many", may_run_twice: true, keys: keys.clone(), told: Vec::new() };
