@@ -9,7 +9,10 @@ local NO_STAMP = '\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
 local function next_stamp(meta, before, history, fresh)
   if before and #before == 24 and string.find(before, history, 17, true) then
     local incarnation, sequence = struct.unpack('>c8I8', before)
-    return struct.pack('>c8I8', incarnation, sequence + 1)
+    -- Beyond 2^53 one more is the same number: no sequence has come so far, it is damaged, and who counts on it would miss what is told from then on.
+    if sequence < 9007199254740992 then
+      return struct.pack('>c8I8', incarnation, sequence + 1)
+    end
   end
   -- What is no string seems to be nothing to MGET.
   local foreign = redis.pcall('GET', meta)

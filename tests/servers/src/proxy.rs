@@ -12,6 +12,8 @@ use crate::port;
 
 /// How long a write may sit on a peer that does not read before it looks whether the proxy has changed its mind.
 const WRITE_TURN: Duration = Duration::from_millis(50);
+/// So much of what a client sends is looked through for a word.
+const REMEMBERED: usize = 64 << 10;
 
 /// A TCP proxy on a free loopback port that fails on demand, the way networks and dying servers do.
 ///
@@ -39,6 +41,7 @@ enum Mode {
     Forward,
     Delay(Duration),
     Stall,
+    StallThatSent(&'static [u8]),
     Reset,
     Refuse,
 }
@@ -67,6 +70,8 @@ struct Connection {
     number: u64,
     client: TcpStream,
     upstream: Mutex<Option<Arc<TcpStream>>>,
+    /// By the client, at first.
+    sent: Mutex<Vec<u8>>,
 }
 
 /// What a pump does with the bytes it holds.
@@ -118,6 +123,19 @@ impl Proxy {
     /// packets, or a server that hangs.
     pub fn stall(&self) {
         self.set(Mode::Stall);
+    }
+
+    /// The same on the connections alone whose client has sent this word, among the first 64 KiB, and on new ones once it does; all others work. What it is
+    /// when of several connections to a server one is dead and nobody knows.
+    ///
+    /// ```
+    /// # use test_servers::{Proxy, Redis};
+    /// # let redis = Redis::start();
+    /// # let proxy = Proxy::start(redis.port());
+    /// proxy.stall_that_sent(b"SUBSCRIBE"); // subscribers hear nothing more; data comes and goes
+    /// ```
+    pub fn stall_that_sent(&self, word: &'static [u8]) {
+        self.set(Mode::StallThatSent(word));
     }
 
     /// Carries nothing ever again on the connections open now and leaves them open until the proxy is dropped; new ones work.
@@ -179,16 +197,17 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the bytes of connection `number` may pass, or the connection must close.
-    fn verdict(&self, number: u64) -> Verdict {
+    /// Waits until the connection's bytes may pass, or it must close.
+    fn verdict(&self, connection: &Connection) -> Verdict {
         let mut state = self.lock();
         loop {
-            if number < state.reset_below {
+            if connection.number < state.reset_below {
                 return Verdict::Close;
             }
             match state.mode {
-                _ if number < state.stranded_below => {}
-                Mode::Forward => return Verdict::Pass { delay: Duration::ZERO },
+                _ if connection.number < state.stranded_below => {}
+                Mode::StallThatSent(word) if connection.has_sent(word) => {}
+                Mode::Forward | Mode::StallThatSent(_) => return Verdict::Pass { delay: Duration::ZERO },
                 Mode::Delay(delay) => return Verdict::Pass { delay },
                 Mode::Reset | Mode::Refuse => return Verdict::Close,
                 Mode::Stall => {}
@@ -199,6 +218,16 @@ impl Shared {
 }
 
 impl Connection {
+    fn remember(&self, sent: &[u8]) {
+        let mut all = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = REMEMBERED - all.len();
+        all.extend_from_slice(&sent[..sent.len().min(room)]);
+    }
+
+    fn has_sent(&self, word: &[u8]) -> bool {
+        self.sent.lock().unwrap_or_else(PoisonError::into_inner).windows(word.len()).any(|sent| sent == word)
+    }
+
     /// Closes both sides, the client's by a reset. The socket itself closes when the last thread that uses it lets go.
     fn abort(&self) {
         let _ = set_socket_linger(&self.client, Some(Duration::ZERO));
@@ -218,7 +247,7 @@ fn accept_on(listener: TcpListener, shared: &Arc<Shared>) -> JoinHandle<()> {
             let mode = state.mode;
             if let Ok(client) = client {
                 let upstream = Mutex::new(None);
-                let connection = Arc::new(Connection { number: state.accepted, client, upstream });
+                let connection = Arc::new(Connection { number: state.accepted, client, upstream, sent: Mutex::default() });
                 if matches!(mode, Mode::Reset | Mode::Refuse) {
                     connection.abort();
                 } else {
@@ -238,7 +267,7 @@ fn accept_on(listener: TcpListener, shared: &Arc<Shared>) -> JoinHandle<()> {
 
 fn serve(connection: &Arc<Connection>, shared: &Arc<Shared>) {
     // Not before bytes may pass: a stalled network reaches no server, so there need not be one.
-    let Verdict::Pass { .. } = shared.verdict(connection.number) else { return connection.abort() };
+    let Verdict::Pass { .. } = shared.verdict(connection) else { return connection.abort() };
     let upstream = match TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)) {
         Ok(upstream) => Arc::new(upstream),
         Err(_) => return connection.abort(),
@@ -251,23 +280,26 @@ fn serve(connection: &Arc<Connection>, shared: &Arc<Shared>) {
     let replies = {
         let (connection, shared, upstream) = (Arc::clone(connection), Arc::clone(shared), Arc::clone(&upstream));
         move || {
-            if pump(&upstream, &connection.client, true, connection.number, &shared).is_err() {
+            if pump(&upstream, &connection.client, true, &connection, &shared).is_err() {
                 connection.abort();
             }
         }
     };
     thread::spawn(replies);
-    if pump(&connection.client, &upstream, false, connection.number, shared).is_err() {
+    if pump(&connection.client, &upstream, false, connection, shared).is_err() {
         connection.abort();
     }
 }
 
 /// Carries one direction to its orderly end, which it passes on. An error means that the connection must not end orderly.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, is_reply: bool, number: u64, shared: &Shared) -> io::Result<()> {
+fn pump(mut from: &TcpStream, mut to: &TcpStream, is_reply: bool, connection: &Connection, shared: &Shared) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer)?;
-        let Verdict::Pass { delay } = shared.verdict(number) else { return Err(io::ErrorKind::ConnectionReset.into()) };
+        if !is_reply {
+            connection.remember(&buffer[..length]);
+        }
+        let Verdict::Pass { delay } = shared.verdict(connection) else { return Err(io::ErrorKind::ConnectionReset.into()) };
         if length == 0 {
             return to.shutdown(Shutdown::Write);
         }
@@ -279,7 +311,7 @@ fn pump(mut from: &TcpStream, mut to: &TcpStream, is_reply: bool, number: u64, s
             match to.write(rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    let Verdict::Pass { .. } = shared.verdict(number) else { return Err(error) };
+                    let Verdict::Pass { .. } = shared.verdict(connection) else { return Err(error) };
                 }
                 Err(error) => return Err(error),
             }

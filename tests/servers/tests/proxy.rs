@@ -84,6 +84,30 @@ fn stalled_holds_everything_and_loses_nothing() {
 }
 
 #[test]
+fn only_connections_that_have_sent_a_word_are_stalled_by_it() {
+    let proxy = Proxy::start(echo());
+    let (talks, listens) = (connect(&proxy), connect(&proxy));
+    for (stream, text) in [(&talks, "data"), (&listens, "I LISTEN to all")] {
+        send(stream, text);
+        receive(stream, text);
+    }
+    proxy.stall_that_sent(b"LISTEN");
+    for (stream, text) in [(&talks, "more"), (&listens, "late")] {
+        send(stream, text);
+    }
+    receive(&talks, "more");
+    assert_silent(&listens);
+    let new = connect(&proxy);
+    send(&new, "data");
+    receive(&new, "data");
+    send(&new, "LISTEN");
+    assert_silent(&new);
+    proxy.forward();
+    receive(&listens, "late");
+    receive(&new, "LISTEN");
+}
+
+#[test]
 fn stranded_connections_never_speak_again_and_new_ones_work() {
     let proxy = Proxy::start(echo());
     let old = connect(&proxy);
