@@ -12,15 +12,23 @@ use crate::script::SCRIPTS;
 use crate::sentinel;
 use crate::tls::{Tls, late_refusal};
 use cache_core::{Error, ErrorKind};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use redis::{Pipeline, RedisError, Value, from_redis_value};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// What `CLIENT LIST` shows for our connections.
 pub(crate) const CLIENT_NAME: &str = concat!("cachestack-", env!("CARGO_PKG_VERSION"));
+
+/// A connection attempt that is silent for so long gets another one beside it, up to this many. In a data centre an answer takes a hundredth of it.
+const SILENCE: Duration = Duration::from_millis(150);
+const MOST_ATTEMPTS: usize = 6;
 
 /// A connection and the task that reads and writes it, which ends when the connection does.
 pub(crate) type Dialed = (Live, JoinHandle<()>);
@@ -46,7 +54,7 @@ pub(crate) async fn dial(config: &Config, address: &Address, to_replica: bool) -
     // A Redis that has no TLS at this port waits for more of what it takes for a command.
     let why = if config.tls.is_some() { ", or not by TLS" } else { "" };
     let late = || Error::new(ErrorKind::Unavailable, format!("Redis did not answer the dial in time{why}"));
-    tokio::time::timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
+    timeout(config.connect_timeout, dialed).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Connects to a server and logs in.
@@ -96,12 +104,26 @@ pub(crate) async fn tcp(host: &str, port: u16) -> Result<TcpStream, Error> {
 /// The same to whichever of a name's addresses takes it: the first may lead nowhere.
 async fn tcp_to(addresses: impl Iterator<Item = SocketAddr>) -> Result<TcpStream, Error> {
     let none = Error::new(ErrorKind::Unavailable, "Redis cannot be reached: its host name has no address");
-    let stream =
-        first(addresses.map(|address| async move { TcpStream::connect(address).await.map_err(unreachable) }), none).await?;
+    let reach = |address| async move { again(|| TcpStream::connect(address)).await.map_err(unreachable) };
+    let stream = first(addresses.map(reach), none).await?;
     // Nagle's algorithm holds a command back until the reply to the one before has come. Few concurrent calls are the rule behind an L1, and
     // they pay for it; many are gathered here and need no Nagle.
     stream.set_nodelay(true).map_err(unreachable)?;
     Ok(stream)
+}
+
+/// The outcome of an attempt, beside which another one begins each time that all are silent for a while: a SYN that is lost is repeated by the kernel
+/// only after a second, when the dial has ended. Whichever ends first, well or not, is the outcome: who refuses is asked once. Safe to cancel.
+async fn again<T, A: Future<Output = io::Result<T>>>(attempt: impl Fn() -> A) -> io::Result<T> {
+    let mut attempts = FuturesUnordered::new();
+    loop {
+        attempts.push(attempt());
+        // After the last one the kernel's own repetitions come.
+        let silence = if attempts.len() < MOST_ATTEMPTS { SILENCE } else { Duration::MAX };
+        if let Ok(Some(ended)) = timeout(silence, attempts.next()).await {
+            return ended;
+        }
+    }
 }
 
 async fn log_in(config: &Config, (wire, task): Opened) -> Result<Dialed, Error> {
@@ -181,9 +203,10 @@ pub(crate) fn unreachable(err: io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+    use std::cell::Cell;
+    use std::future::pending;
     use tokio::net::{TcpListener, TcpSocket};
-    use tokio::time::timeout;
+    use tokio::time::{Instant, sleep};
 
     /// An address at which connections are neither taken nor refused: the few that the kernel takes for a listener that accepts none are there.
     async fn nowhere() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
@@ -208,6 +231,51 @@ mod tests {
         let reached = timeout(Duration::from_secs(20), tcp_to([nowhere, nowhere, living.0].into_iter())).await;
         let reached = reached.expect("the third is asked").expect("and takes it");
         assert_eq!(reached.peer_addr().expect("it is connected"), living.0);
+    }
+
+    #[tokio::test]
+    #[cfg(target_os = "linux")]
+    async fn an_address_whose_packets_were_lost_for_a_moment_is_reached_before_the_kernel_asks_again() {
+        let (address, listener, taken) = nowhere().await;
+        let began = std::time::Instant::now();
+        let heal = async {
+            // The first attempt's packet is lost by then.
+            sleep(Duration::from_millis(50)).await;
+            for _ in &taken {
+                listener.accept().await.expect("it waits there");
+            }
+        };
+        let (reached, ()) = tokio::join!(tcp_to([address].into_iter()), heal);
+        reached.expect("there is room again");
+        assert!(began.elapsed() < Duration::from_millis(900), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_attempt_gets_others_beside_it_and_one_that_fails_gets_none() {
+        let (begun, start) = (Cell::new(0), Instant::now());
+        // The first is heard of at last, beside the others.
+        let slow = again(|| async {
+            begun.set(begun.get() + 1);
+            if begun.get() > 1 {
+                pending::<()>().await;
+            } else {
+                sleep(SILENCE * 20).await;
+            }
+            Ok(())
+        });
+        slow.await.expect("it succeeds");
+        assert_eq!((begun.get(), start.elapsed()), (MOST_ATTEMPTS, SILENCE * 20));
+
+        for after in [Duration::ZERO, SILENCE / 2] {
+            let begun = Cell::new(0);
+            let refused = again(|| async {
+                begun.set(begun.get() + 1);
+                sleep(after).await;
+                Err::<(), _>(io::ErrorKind::ConnectionRefused.into())
+            });
+            assert!(refused.await.is_err());
+            assert_eq!(begun.get(), 1);
+        }
     }
 
     #[tokio::test]

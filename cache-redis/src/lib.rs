@@ -37,6 +37,7 @@
 //! | the connection is open and dead, while new ones work | the same | the same |
 //! | idle on a dead connection | nothing | probes every 2 s, and drops it likewise |
 //! | ten times the latency, or a long reply that takes longer than the timeout | nothing within the timeout, else [`Timeout`] | nothing while bytes keep coming, however late; the same when they stop |
+//! | the way carries less than is asked for, so that all would be late | [`Overloaded`] at once for what it does not carry | lets in as many calls as were answered in one timeout, and more again when they are answered in time |
 //! | a failover leaves a replica at the address, or behind the name | [`Unavailable`] for the first write | drops the connection and dials |
 //! | Sentinels: the master dies | [`Unavailable`] at once | asks them at each dial, the next one after 50 ms, takes none but a master |
 //! | cluster: a master dies | [`Unavailable`] at once for its own keys, until a replica takes over; no others notice | asks the others for the slots, the next one after 50 ms |
@@ -66,7 +67,8 @@
 //!
 //! In [layers](cache_core::layers::Guarded), give them more time than the tier, as the defaults do: 120 ms of the 150 there, and 100 ms here. When a call
 //! to one master of a cluster fails while at least half of the others are well, its error is [that of a part](cache_core::Error::is_partial), which no
-//! circuit breaker counts: a master that is dead or hangs closes the way to none of the others. Answers that are errors count.
+//! circuit breaker counts: a master that is dead, hangs, or answers that it is loading, busy or read-only closes the way to none of the others. Other
+//! answers that are errors count.
 //!
 //! One warning is traced when the connection is lost, one event at `INFO` when it is back, and failed calls at `DEBUG`. No event
 //! and no error shows an address, a user, a password, a key or a value.
@@ -211,6 +213,7 @@
 //!
 //! [`Unverified`]: cache_core::Freshness::Unverified
 //! [`Unavailable`]: cache_core::ErrorKind::Unavailable
+//! [`Overloaded`]: cache_core::ErrorKind::Overloaded
 //! [`Timeout`]: cache_core::ErrorKind::Timeout
 //! [`Credentials`]: cache_core::ErrorKind::Credentials
 //! [`Config`]: cache_core::ErrorKind::Config
@@ -229,6 +232,7 @@ mod fred;
 mod invalidate;
 mod link;
 mod live;
+mod loads;
 mod marks;
 mod multiplexer;
 mod node;

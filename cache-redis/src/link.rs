@@ -6,6 +6,7 @@ use crate::live::Live;
 use crate::vitals::Loss;
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
@@ -119,16 +120,20 @@ pub(crate) async fn supervise(link: Arc<Link>) {
 
 /// Watches a connection until it is of no more use.
 async fn watch(live: &Live, mut task: JoinHandle<()>, timeout: Duration) -> Loss {
+    tokio::select! {
+        _ = &mut task => Loss::Closed,
+        loss = live.vitals().doubted() => loss,
+        never = probe_for_ever(live, timeout) => match never {},
+    }
+}
+
+/// Measures the server's clock now and then, and finds an idle connection that is dead.
+async fn probe_for_ever(live: &Live, timeout: Duration) -> Infallible {
     let mut pause = PROBE_EVERY;
     loop {
-        tokio::select! {
-            _ = &mut task => return Loss::Closed,
-            loss = live.vitals().doubted() => return loss,
-            () = sleep(pause) => {
-                // After a silent probe the next follows at once, so that an idle dead connection is replaced soon as well.
-                pause = if live.probe(timeout).await { PROBE_EVERY } else { Duration::ZERO };
-            }
-        }
+        sleep(pause).await;
+        // After a silent probe the next follows at once, so that an idle dead connection is replaced soon as well.
+        pause = if live.probe(timeout).await { PROBE_EVERY } else { Duration::ZERO };
     }
 }
 
@@ -171,6 +176,24 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::live::Wire;
+    use crate::multiplexer::{Guard, Multiplexer};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_probe_under_way_hides_no_doubt_about_the_connection() {
+        let (client, _server) = tokio::io::duplex(1 << 20);
+        let (multiplexer, task) = Multiplexer::open(client, 1_000, true);
+        let live = Live::new(Wire::Own(multiplexer), Guard(task.abort_handle()));
+        let vitals = live.vitals().clone();
+        let began = tokio::time::Instant::now();
+        let finding = async {
+            // The probe goes unanswered.
+            sleep(PROBE_EVERY * 2).await;
+            vitals.read_only();
+        };
+        let (loss, ()) = tokio::join!(watch(&live, task, PROBE_EVERY * 10), finding);
+        assert_eq!((loss, began.elapsed()), (Loss::ReadOnly, PROBE_EVERY * 2));
+    }
 
     #[test]
     fn waits_double_from_10_to_250_ms_with_jitter() {

@@ -4,9 +4,11 @@ use crate::cluster::{Cluster, slot_of};
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node, called};
 use cache_core::{Error, ErrorKind, Result};
-use futures_util::FutureExt;
 use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use redis::{RedisResult, Value};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,6 +20,15 @@ pub(crate) enum Nodes {
     One(Arc<Node>),
     /// As many as there are masters.
     Cluster(Cluster),
+}
+
+/// A command that was sent to its node, if there is a connection.
+struct Begun<'a> {
+    key: &'a [u8],
+    request: Request<'a>,
+    /// The same for all of one node.
+    lane: u16,
+    underway: Option<Result<Underway>>,
 }
 
 impl Nodes {
@@ -49,24 +60,52 @@ impl Nodes {
 
     /// Sends commands, each to the node that has its key, those for one node together. Outcomes in their order; none holds up the others.
     pub(crate) async fn send_many(&self, deadline: Instant, requests: Vec<(&[u8], Request<'_>)>) -> Vec<Outcome> {
-        let begun: Vec<_> = requests.iter().map(|(key, request)| self.begin(deadline, key, *request)).collect();
-        let mut outcomes = Vec::with_capacity(requests.len());
-        let mut unsettled = Vec::new();
-        for (begun, (key, request)) in begun.into_iter().zip(requests) {
-            match self.first(begun).await {
-                Ok(outcome) => outcomes.push(outcome),
-                Err(first) => {
-                    unsettled.push(self.go_on(deadline, key, request, first).map({
-                        let place = outcomes.len();
-                        move |outcome| (place, outcome)
-                    }));
-                    outcomes.push(Err(Error::new(ErrorKind::Unavailable, "there is no connection to Redis")));
+        let begun = requests.into_iter().map(|(key, request)| {
+            let (lane, underway) = match self {
+                Self::One(node) => (0, node.begin(deadline, request)),
+                Self::Cluster(cluster) => cluster.begin_in_lane(deadline, key, request),
+            };
+            Begun { key, request, lane, underway }
+        });
+        let mut begun: Vec<_> = begun.enumerate().collect();
+        // A node answers in its order. What hangs there holds up nothing elsewhere.
+        if self.are_many() {
+            begun.sort_by_key(|(_, begun)| begun.lane);
+        }
+        let count = begun.len();
+        let mut lanes = Vec::new();
+        while let Some((_, Begun { lane, .. })) = begun.first() {
+            let lane = *lane;
+            let rest = begun.split_off(begun.partition_point(|(_, begun)| begun.lane == lane));
+            lanes.push(self.finish(deadline, std::mem::replace(&mut begun, rest)));
+        }
+        let mut outcomes: Vec<_> = std::iter::repeat_with(|| None).take(count).collect();
+        for (place, outcome) in join_all(lanes).await.into_iter().flatten() {
+            outcomes[place] = Some(outcome);
+        }
+        let missing = || Err(Error::new(ErrorKind::Unavailable, "there is no connection to Redis"));
+        outcomes.into_iter().map(|outcome| outcome.unwrap_or_else(missing)).collect()
+    }
+
+    /// Waits for the replies of one node, in their order, and meanwhile follows those that point elsewhere. Outcomes with the places of their commands.
+    async fn finish(&self, deadline: Instant, begun: Vec<(usize, Begun<'_>)>) -> Vec<(usize, Outcome)> {
+        let mut outcomes = Vec::with_capacity(begun.len());
+        let mut unsettled = FuturesUnordered::new();
+        for (place, Begun { key, request, underway, .. }) in begun {
+            let mut first = pin!(self.first(underway));
+            let first = loop {
+                tokio::select! {
+                    biased;
+                    first = &mut first => break first,
+                    Some(settled) = unsettled.next() => outcomes.push(settled),
                 }
+            };
+            match first {
+                Ok(outcome) => outcomes.push((place, outcome)),
+                Err(first) => unsettled.push(self.go_on(deadline, key, request, first).map(move |outcome| (place, outcome))),
             }
         }
-        for (place, outcome) in join_all(unsettled).await {
-            outcomes[place] = outcome;
-        }
+        outcomes.extend(unsettled.collect::<Vec<_>>().await);
         outcomes
     }
 

@@ -3,7 +3,8 @@
 use crate::builder::RedisTierBuilder;
 use crate::config::Config;
 use crate::error::{from_driver, is_moving, is_no_script, is_out_of_memory};
-use crate::multiplexer::Request;
+use crate::loads::Loads;
+use crate::multiplexer::{Request, late};
 use crate::node::Called;
 use crate::nodes::Nodes;
 use crate::replicas::Replicas;
@@ -17,6 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tokio::time::timeout_at;
 use tracing::debug;
 
 type Result<T, E = Error> = std::result::Result<T, E>;
@@ -50,6 +52,7 @@ struct Shared {
     /// If they are read from.
     replicas: Option<Replicas>,
     deployments: Deployments,
+    loads: Loads,
     /// Whether the tier is closed.
     closed: watch::Sender<bool>,
 }
@@ -109,7 +112,7 @@ impl RedisTier {
 
     pub(crate) fn new(config: Arc<Config>, nodes: Nodes, replicas: Option<Replicas>) -> Self {
         let (deployments, closed) = (Deployments::new(), watch::Sender::new(false));
-        Self { shared: Arc::new(Shared { config, nodes, replicas, deployments, closed }) }
+        Self { shared: Arc::new(Shared { config, nodes, replicas, deployments, loads: Loads::default(), closed }) }
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -218,16 +221,32 @@ impl RedisTier {
         script: &Script,
         call: Request<'_>,
     ) -> Result<Called<RedisResult<Value>>> {
+        let mut ended = self.shared.loads.ended();
         let mut called = self.shared.nodes.send(deadline, key, call).await?;
         for _ in 0..MOST_LOADS {
             if !called.reply.as_ref().is_err_and(is_no_script) {
                 break;
             }
             // The server has forgotten the script: a restart behind a proxy, `SCRIPT FLUSH`. It gets it again.
-            self.shared.nodes.send(deadline, key, Request::Run(&script.load())).await?;
+            Box::pin(self.load(deadline, key, script, ended)).await?;
+            ended = self.shared.loads.ended();
             called = self.shared.nodes.send(deadline, key, call).await?;
         }
         Ok(called)
+    }
+
+    /// Has the key's node load a script, unless it was loaded there since as many loads had ended. One load is for all who wait for it.
+    async fn load(&self, deadline: Instant, key: &[u8], script: &Script, ended: u64) -> Result<()> {
+        let Shared { nodes, loads, .. } = &*self.shared;
+        let node = nodes.of(deadline, key).await?;
+        let gate = loads.gate(Arc::as_ptr(&node).addr(), std::ptr::from_ref(script).addr());
+        // Given up or failed, it is begun anew by the next one here.
+        let mut last = timeout_at(deadline.into(), gate.lock()).await.map_err(|_| late())?;
+        if *last <= ended {
+            nodes.send(deadline, key, Request::Run(&script.load())).await?;
+            *last = loads.note_end();
+        }
+        Ok(())
     }
 
     pub(crate) async fn stop(&self) {

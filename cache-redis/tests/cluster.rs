@@ -275,6 +275,33 @@ async fn c5_a_dead_master_fails_its_own_keys_only_and_a_failover_heals_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c2_a_hanging_master_keeps_nobody_from_following_what_another_one_says() {
+    let cluster = RedisCluster::builder().partial_coverage().node_timeout(Duration::from_secs(60)).start();
+    let tier = RedisTier::cluster(urls(&cluster)).timeout(Duration::from_secs(1)).connect().await.expect("it runs");
+    let (node, namespace) = (Raw::connect(&cluster.node(1).url()).await, namespace());
+    let mut keys: [Vec<RemoteKey>; 3] = Default::default();
+    for id in 0..100_u64 {
+        let key = namespace.key(&id);
+        keys[cluster.master_of(slot(&node, &key).await)].push(key);
+    }
+    until("every master is connected", async || tier.is_connected()).await;
+    let moved = slot(&node, &keys[1][0]).await;
+    // From here on its master answers ASK for keys that it does not have, which no map tells.
+    tokio::task::block_in_place(|| cluster.begin_migration(moved, 1, 2));
+    cluster.node(0).pause();
+    // Those of the master that hangs are waited for first.
+    let asked = keys.concat();
+    let fetched = tier.get_many(&asked).await.expect("some are answered");
+    for (at, fetched) in fetched.iter().enumerate() {
+        match fetched {
+            Err(err) => assert!(at < keys[0].len() && err.kind() == ErrorKind::Timeout, "{at}: {err:?}"),
+            Ok(_) => assert!(at >= keys[0].len(), "{at}"),
+        }
+    }
+    cluster.node(0).resume();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn c5_a_failover_in_order_under_traffic_heals_by_itself() {
     let cluster = RedisCluster::start();
     let tier = quick(&cluster).await;

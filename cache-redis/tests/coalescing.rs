@@ -137,3 +137,30 @@ async fn a_queue_whose_callers_have_all_gone_holds_nobody_up() {
         read.expect("the connection goes on, or the next does").into_iter().all(|fetched| payload(&fetched.unwrap()).is_some())
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_script_that_was_flushed_is_loaded_once_for_all_who_need_it() {
+    let redis = Redis::start();
+    let (tier, raw) = (tier(&redis.url()).await, Raw::connect(&redis.url()).await);
+    let namespace = namespace();
+    let loads = async || {
+        let stats: String = raw.run(&["INFO", "commandstats"]).await;
+        let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_script|load:calls="));
+        line.map_or(0, |line| line.split(',').next().expect("a figure").parse::<u32>().expect("a figure"))
+    };
+    for round in 0..5_u64 {
+        raw.run::<()>(&["SCRIPT", "FLUSH"]).await;
+        let before = loads().await;
+        let calls: Vec<_> = (0..500)
+            .map(|id| {
+                let (tier, key) = (tier.clone(), namespace.key(&(round * 500 + id)));
+                tokio::spawn(async move { tier.acquire(&key, &asks(Token::unique(), Claim::Vacant)).await })
+            })
+            .collect();
+        for call in calls {
+            assert!(matches!(call.await.expect("no panic").expect("the tier answers"), Acquired::Granted { .. }));
+        }
+        let loads = loads().await - before;
+        assert_eq!(loads, 1, "loads for 500 calls");
+    }
+}

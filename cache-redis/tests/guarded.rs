@@ -129,3 +129,54 @@ async fn c2_a_hanging_master_opens_no_breaker_for_the_keys_of_the_others() {
     assert_eq!(guarded.reads().opened, 0);
     cluster.node(0).resume();
 }
+
+/// Has a server run a script that does not end, and waits until it says so to others.
+async fn make_busy(url: &str) -> tokio::task::JoinHandle<()> {
+    let (runs, asks) = (Raw::connect(url).await, Raw::connect(url).await);
+    let script = tokio::spawn(async move {
+        let _ = redis::cmd("EVAL").arg("while true do end").arg(0).query_async::<()>(&mut runs.0.clone()).await;
+    });
+    until("it is busy", async || {
+        let reply = redis::cmd("PING").query_async::<()>(&mut asks.0.clone()).await;
+        reply.is_err_and(|err| err.code() == Some("BUSY"))
+    })
+    .await;
+    script
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c5_a_master_that_is_busy_opens_no_breaker_for_the_keys_of_the_others_and_all_of_them_busy_do() {
+    let cluster = RedisCluster::builder().partial_coverage().node_timeout(Duration::from_secs(60));
+    let cluster = cluster.arg("--lua-time-limit").arg("5").start();
+    let tier = RedisTier::cluster(urls(&cluster)).timeout(TIMEOUTS.0).connect().await.expect("the cluster runs");
+    until("every master is connected", async || tier.is_connected()).await;
+    let guarded = Guarded::builder(tier).timeout(TIMEOUTS.1).build();
+    let (own, others) = keys(&cluster, 30).await;
+    let mut scripts = vec![make_busy(&cluster.node(0).url()).await];
+    for (own, other) in own.iter().zip(&others) {
+        for _ in 0..3 {
+            let err = guarded.get(own).await.expect_err("its master is busy");
+            assert!(err.kind() == ErrorKind::Unavailable && err.is_partial(), "{err:?}");
+            assert!(guarded.acquire(own, &asks(Token::unique(), Claim::Vacant)).await.is_err_and(|err| err.is_partial()));
+        }
+        guarded.get(other).await.expect("a key of a master that is well");
+        guarded.acquire(other, &asks(Token::unique(), Claim::Vacant)).await.expect("a key of a master that is well");
+    }
+    assert_eq!((guarded.reads().opened, guarded.changes().opened), (0, 0));
+
+    for node in 1..3 {
+        scripts.push(make_busy(&cluster.node(node).url()).await);
+    }
+    until("the breaker is open", async || {
+        let all = own.iter().chain(&others).map(|key| guarded.get(key));
+        drop(join_all(all).await);
+        guarded.reads().state == BreakerState::Open
+    })
+    .await;
+    for node in 0..3 {
+        Raw::connect(&cluster.node(node).url()).await.run::<()>(&["SCRIPT", "KILL"]).await;
+    }
+    for script in scripts {
+        script.await.expect("it was ended");
+    }
+}

@@ -4,8 +4,11 @@
 //! is to, which invalidation will have to know.
 
 mod redirect;
+mod refusals;
 mod slots;
 mod topology;
+#[cfg(test)]
+mod topology_tests;
 
 pub(crate) use slots::{Endpoint, slot_of};
 pub(crate) use topology::Cluster;

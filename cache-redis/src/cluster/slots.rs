@@ -114,9 +114,13 @@ impl SlotMap {
         Some(place as u16 + 1)
     }
 
+    /// A number that all slots of one master share; 0 if nobody has the slot.
+    pub(crate) fn number(&self, slot: u16) -> u16 {
+        self.owners.get(usize::from(slot)).copied().unwrap_or(0)
+    }
+
     fn shard(&self, slot: u16) -> Option<&Shard> {
-        let owner = usize::from(*self.owners.get(usize::from(slot))?);
-        self.shards.get(owner.checked_sub(1)?)
+        self.shards.get(usize::from(self.number(slot)).checked_sub(1)?)
     }
 
     /// The master of a slot, if anyone has it.

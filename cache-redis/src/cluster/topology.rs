@@ -1,9 +1,10 @@
 //! A cluster as the tier sees it: its slot map, a node for each member, and the task that keeps both true.
 
 use super::redirect::Redirect;
+use super::refusals::{Refusals, is_of_node};
 use super::slots::{Endpoint, SlotMap, slot_of};
 use crate::config::{Address, Config};
-use crate::error::is_no_script;
+use crate::error::{from_driver, is_no_script};
 use crate::first::first;
 use crate::multiplexer::{Request, Underway};
 use crate::node::{Called, Node};
@@ -11,7 +12,7 @@ use crate::replicas::{Replica, pick};
 use arc_swap::ArcSwap;
 use cache_core::{Error, ErrorKind, Result};
 use parking_lot::Mutex;
-use redis::{Pipeline, RedisResult, Value};
+use redis::{Pipeline, RedisError, RedisResult, Value};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,12 +44,15 @@ enum Refresher {
     Closed,
 }
 
-struct Shared {
+pub(super) struct Shared {
     config: Arc<Config>,
     seeds: Vec<Address>,
     /// Whether replicas are read from.
     wants_replicas: bool,
     view: ArcSwap<View>,
+    /// Held while nodes are added, so that none is when it is closed.
+    is_closed: Mutex<bool>,
+    refusals: Refusals,
     /// A map is wanted before its time.
     doubt: Notify,
     /// How the first attempt at a map ended.
@@ -72,15 +76,14 @@ impl View {
         Some((at.clone(), self.nodes.get(at)?.clone()))
     }
 
-    /// Why a call to a master failed. It is that of a part for as long as half of the others, at least, are well.
-    fn failure(&self, at: &Endpoint, err: Error) -> Error {
-        let others = self.map.masters().filter(|master| *master != at).map(|master| self.nodes.get(master));
-        let (mut all, mut well) = (0, 0);
-        for other in others {
+    /// Whether half of the other masters, at least, are well.
+    fn are_others_well(&self, at: &Endpoint, refusals: &Refusals) -> bool {
+        let (mut all, mut well, now) = (0, 0, Instant::now());
+        for other in self.map.masters().filter(|master| *master != at) {
             all += 1;
-            well += usize::from(other.is_some_and(|node| node.is_well()));
+            well += usize::from(self.nodes.get(other).is_some_and(|node| node.is_well()) && !refusals.has(other, now));
         }
-        if all > 0 && well * 2 >= all { err.partial() } else { err }
+        all > 0 && well * 2 >= all
     }
 }
 
@@ -88,7 +91,8 @@ impl Cluster {
     pub(crate) fn new(config: Arc<Config>, seeds: Vec<Address>, wants_replicas: bool) -> Self {
         let (view, doubt) = (ArcSwap::default(), Notify::new());
         let (first, changed) = (watch::Sender::new(None), watch::Sender::new(()));
-        let shared = Shared { config, seeds, wants_replicas, view, doubt, first, changed };
+        let (is_closed, refusals) = (Mutex::new(false), Refusals::default());
+        let shared = Shared { config, seeds, wants_replicas, view, is_closed, refusals, doubt, first, changed };
         Self { shared: Arc::new(shared), refresher: Mutex::new(Refresher::None) }
     }
 
@@ -155,7 +159,12 @@ impl Cluster {
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         // Refused only once it is closed.
         let _ = self.start();
-        self.shared.changed.subscribe()
+        self.shared.changes()
+    }
+
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// Where the masters of these slots are, as far as is known.
@@ -171,8 +180,14 @@ impl Cluster {
 
     /// Sends a command to the node that has the key's slot, if there is a connection. Never waits.
     pub(crate) fn begin(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> Option<Result<Underway>> {
-        let view = self.shared.view.load();
-        view.nodes.get(view.map.master(slot_of(key))?)?.begin(deadline, request)
+        self.begin_in_lane(deadline, key, request).1
+    }
+
+    /// The same, and a number that all calls to one node share: 0 for those that are to none.
+    pub(crate) fn begin_in_lane(&self, deadline: Instant, key: &[u8], request: Request<'_>) -> (u16, Option<Result<Underway>>) {
+        let (view, slot) = (self.shared.view.load(), slot_of(key));
+        let begun = view.map.master(slot).and_then(|master| view.nodes.get(master)?.begin(deadline, request));
+        (if begun.is_some() { view.map.number(slot) } else { 0 }, begun)
     }
 
     /// Sends a command to the node that has the key's slot, and to where that one points. An error that the server answered with is a reply. `first` is
@@ -188,7 +203,7 @@ impl Cluster {
         let mut asking: Option<Endpoint> = None;
         for _ in 0..MOST_HOPS {
             let (at, called) = if let Some(at) = asking.take() {
-                let node = self.shared.node(&at);
+                let node = self.shared.node(&at)?;
                 (at, ask(&node, deadline, request).await?)
             } else {
                 let (at, node) = self.owner(deadline, slot).await?;
@@ -196,27 +211,36 @@ impl Cluster {
                     Some(called) => called.inspect_err(|_| node.revive()),
                     None => node.send(deadline, request).await,
                 };
-                // A node that is away may have been replaced.
-                let called = called.inspect_err(|_| self.shared.doubt.notify_one());
-                let called = called.map_err(|err| self.shared.view.load().failure(&at, err))?;
+                let called = called.map_err(|err| {
+                    // A node that is away may have been replaced. One that is asked for too much has not.
+                    if err.kind() != ErrorKind::Overloaded {
+                        self.shared.doubt.notify_one();
+                    }
+                    self.shared.failure(&at, err)
+                })?;
                 (at, called)
             };
             let Err(err) = &called.reply else { return Ok(called) };
             match Redirect::parse(err, &at) {
-                Some(Redirect::Moved { slot, to }) => self.shared.moved(slot, &to),
-                Some(Redirect::Ask { to }) => asking = Some(to),
+                Some(Redirect::Moved { slot, to }) => {
+                    self.shared.moved(slot, &to)?;
+                    continue;
+                }
+                Some(Redirect::Ask { to }) => {
+                    asking = Some(to);
+                    continue;
+                }
                 // It can be done in two steps, and a slot is on the move for longer than anybody waits.
                 Some(Redirect::TryAgain) if request.needs_history() => return Ok(called),
                 Some(Redirect::TryAgain) => {
                     let wait = sleep(TRY_AGAIN);
                     timeout_at(deadline.into(), wait).await.map_err(|_| moving())?;
+                    continue;
                 }
-                Some(Redirect::Down) => {
-                    self.shared.doubt.notify_one();
-                    return Ok(called);
-                }
-                None => return Ok(called),
+                Some(Redirect::Down) => self.shared.doubt.notify_one(),
+                None => {}
             }
+            return if is_of_node(err) { Err(self.shared.refused(&at, err)) } else { Ok(called) };
         }
         Err(moving())
     }
@@ -245,7 +269,7 @@ impl Cluster {
         let mut refresher = self.refresher.lock();
         match &*refresher {
             Refresher::Running(task) if !task.is_finished() => return Ok(()),
-            Refresher::Closed => return Err(Error::new(ErrorKind::Closed, "the Redis tier is closed")),
+            Refresher::Closed => return Err(closed()),
             _ => {}
         }
         let runtime = Handle::try_current();
@@ -262,7 +286,7 @@ impl Cluster {
             task.abort();
             let _ = task.await;
         }
-        let view = self.shared.view.load_full();
+        let view = self.shared.close();
         for node in view.nodes.values() {
             node.stop().await;
         }
@@ -282,9 +306,13 @@ impl Drop for Cluster {
 
 impl Shared {
     /// The node at an endpoint, which need not be in the map yet.
-    fn node(&self, at: &Endpoint) -> Arc<Node> {
+    pub(super) fn node(&self, at: &Endpoint) -> Result<Arc<Node>> {
         if let Some(node) = self.view.load().nodes.get(at) {
-            return node.clone();
+            return Ok(node.clone());
+        }
+        let is_closed = self.is_closed.lock();
+        if *is_closed {
+            return Err(closed());
         }
         let fresh = Arc::new(Node::new(self.config.clone(), at.address()));
         let mut node = fresh.clone();
@@ -293,19 +321,47 @@ impl Shared {
             node = nodes.entry(at.clone()).or_insert_with(|| fresh.clone()).clone();
             View { map: view.map.clone(), nodes, replicas: view.replicas.clone() }
         });
-        node
+        Ok(node)
     }
 
     /// Takes in what a MOVED says, and asks for the rest: where one slot has moved, others have.
-    fn moved(&self, slot: u16, to: &Endpoint) {
-        self.node(to);
+    pub(super) fn moved(&self, slot: u16, to: &Endpoint) -> Result<()> {
+        self.doubt.notify_one();
+        // Of many calls under way to where a slot was, each comes back with the same.
+        if self.view.load().map.master(slot) == Some(to) {
+            return Ok(());
+        }
+        self.node(to)?;
         self.view.rcu(|view| View {
             map: view.map.with_moved(slot, to),
             nodes: view.nodes.clone(),
             replicas: view.replicas.clone(),
         });
         self.changed.send_replace(());
-        self.doubt.notify_one();
+        Ok(())
+    }
+
+    /// Told whenever the map changes.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Why a call to a master failed. It is that of a part for as long as the others are well.
+    fn failure(&self, at: &Endpoint, err: Error) -> Error {
+        if self.view.load().are_others_well(at, &self.refusals) { err.partial() } else { err }
+    }
+
+    /// The same for an error that a master answers with whatever it is asked.
+    fn refused(&self, at: &Endpoint, err: &RedisError) -> Error {
+        self.refusals.note(at, Instant::now());
+        self.failure(at, from_driver(err))
+    }
+
+    /// Lets go of all nodes, and takes no more.
+    fn close(&self) -> Arc<View> {
+        let mut is_closed = self.is_closed.lock();
+        *is_closed = true;
+        self.view.swap(Arc::default())
     }
 
     /// Puts a map in place, and has each node in it connect before it is called. Nodes that it has not are let go: who is calling one still
@@ -362,7 +418,7 @@ async fn slots(node: &Node, at: &Endpoint, within: Duration) -> Result<SlotMap> 
     let reply = node.send_all(Instant::now() + within, &commands).await?.reply.pop().unwrap_or(Ok(Value::Nil));
     let reply = reply.map_err(|err| match err.code() {
         Some("ERR") => crate::error::config_error("this Redis is not a cluster: cluster support is disabled"),
-        _ => crate::error::from_driver(&err),
+        _ => from_driver(&err),
     })?;
     SlotMap::from_slots(&reply, at)
         .ok_or_else(|| Error::new(ErrorKind::Unavailable, "a Redis cluster's slots were not understood"))
@@ -402,6 +458,10 @@ async fn refresh(shared: Arc<Shared>) {
         sleep(REFRESH_SPACING).await;
         let _ = timeout(pause, shared.doubt.notified()).await;
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the Redis tier is closed")
 }
 
 fn moving() -> Error {

@@ -14,10 +14,13 @@
 //! A caller that goes away leaves its command to run and its reply unheard. No other caller gets it: each has a channel of its own, in the order of
 //! the commands.
 
+mod line;
 mod lot;
 #[cfg(test)]
 mod lot_tests;
 pub(crate) mod replies;
+#[cfg(test)]
+mod slow_tests;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -194,8 +197,13 @@ struct State {
     keys: Vec<u8>,
     ends: Vec<usize>,
     getters: Vec<Waiting>,
-    /// Bytes that the task has taken and not written.
+    /// Bytes that the task has taken and not let go of.
     unwritten: usize,
+    /// Calls that the task has taken and that are not answered, and how many there may be with those that it has not taken.
+    in_line: usize,
+    most_in_line: usize,
+    /// Those over that are refused if their deadline comes sooner.
+    refused_until: tokio::time::Instant,
     /// The latest deadline that the task keeps.
     latest: tokio::time::Instant,
     /// The task's, while it sleeps.
@@ -243,6 +251,7 @@ impl Multiplexer {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
+        let now = tokio::time::Instant::now();
         let state = State {
             packed: Vec::new(),
             waiting: Vec::new(),
@@ -251,7 +260,10 @@ impl Multiplexer {
             ends: Vec::new(),
             getters: Vec::new(),
             unwritten: 0,
-            latest: tokio::time::Instant::now(),
+            in_line: 0,
+            most_in_line: line::MOST,
+            refused_until: now,
+            latest: now,
             sleeper: None,
             is_open: true,
             cause: None,
@@ -329,6 +341,9 @@ impl Multiplexer {
             return Err(Error::new(ErrorKind::Overloaded, "too much waits to be written to Redis"));
         }
         let deadline = deadline.map(tokio::time::Instant::from);
+        if state.calls() >= state.most_in_line && state.refuses(deadline) {
+            return Err(Error::new(ErrorKind::Overloaded, "too many calls wait for Redis, whose replies come too slowly"));
+        }
         let keeps_time = deadline.is_some_and(|deadline| deadline + SLACK >= state.latest);
         state.latest = state.latest.max(deadline.unwrap_or(state.latest));
         pack(&mut state, &|caller| Waiting { caller, deadline });
@@ -352,6 +367,16 @@ impl State {
     /// Bytes that the task has not taken.
     fn len(&self) -> usize {
         self.packed.len() + self.keys.len() + self.lots.iter().map(Lot::len).sum::<usize>()
+    }
+
+    /// Calls that are not answered. Not those of scripts that may still go with others: of these there are few.
+    fn calls(&self) -> usize {
+        self.in_line + self.waiting.len() + self.getters.len()
+    }
+
+    /// Whether a call may not come in addition to those in line. One whose time its caller keeps is one of few, and may.
+    fn refuses(&self, deadline: Option<tokio::time::Instant>) -> bool {
+        self.calls() >= line::MOST || deadline.is_some_and(|deadline| deadline < self.refused_until)
     }
 
     /// Whether there is nothing for the task to take.

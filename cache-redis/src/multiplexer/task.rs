@@ -1,7 +1,8 @@
 //! The task behind a connection: it writes what callers packed, reads replies, hands them out in order, and tells who has waited too long.
 
+use super::line::Line;
 use super::replies::{Garbled, Group, Replies};
-use super::{Caller, Ended, GET, Late, Lot, Many, Reply, Shared, Waiting};
+use super::{Caller, Ended, GET, Late, Lot, Many, Reply, Shared, State, Waiting};
 use crate::error::is_read_only;
 use cache_core::record::HEADER_LEN;
 use redis::{RedisResult, Value};
@@ -19,6 +20,8 @@ use tokio::time::{Instant, Sleep, sleep};
 const LEAST_MOST: usize = 1 << 20;
 /// Memory that is kept for the next write.
 const KEPT: usize = 1 << 20;
+/// Calls of which the memory is kept for the next ones.
+const KEPT_CALLS: usize = 8 << 10;
 /// So many replies are handed out before the callers' next commands are written: Redis works on these while the rest of the replies are read. With all of
 /// them, the two would work in turns; with twice as many, the callers' memory has left the processor's caches by the time they run.
 const TURN: usize = 32;
@@ -43,6 +46,7 @@ pub(super) struct Task<S> {
     getters: Vec<Waiting>,
     /// When something was last read.
     heard: Instant,
+    line: Line,
     alarm: Pin<Box<Sleep>>,
     is_alarm_set: bool,
 }
@@ -66,6 +70,7 @@ impl From<io::Error> for End {
 
 impl<S: AsyncRead + AsyncWrite> Task<S> {
     pub(super) fn new(shared: Arc<Shared>, stream: S, most: usize) -> Self {
+        let now = Instant::now();
         Self {
             shared,
             stream: Box::pin(stream),
@@ -78,7 +83,8 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             keys: Vec::new(),
             ends: Vec::new(),
             getters: Vec::new(),
-            heard: Instant::now(),
+            heard: now,
+            line: Line::new(now),
             alarm: Box::pin(sleep(Duration::ZERO)),
             is_alarm_set: false,
         }
@@ -105,6 +111,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     /// Hands out some replies, and tells how many.
     fn read(&mut self, cx: &mut Context<'_>) -> Result<usize, End> {
         let (mut count, mut hears) = (0, false);
+        let oldest = self.oldest();
         while count < TURN {
             match self.next()? {
                 Some(handed) => count += handed,
@@ -116,12 +123,23 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
                 },
             }
         }
+        self.line.answered(count);
         if hears {
             // Be it a late reply, or a part of a long one: whoever sends is there.
             self.heard = Instant::now();
             self.shared.vitals.answered();
+            if let Some((at, timeout)) = oldest {
+                self.line.heard(self.heard, at, timeout);
+            }
         }
         Ok(count)
+    }
+
+    /// When the first of those that wait was sent, and how long it had.
+    fn oldest(&self) -> Option<(Instant, Duration)> {
+        // A group's own place has no time; its first caller is behind it.
+        let sent = self.underway.iter().take(2).find(|sent| sent.waiting.deadline.is_some())?;
+        Some((sent.at, sent.waiting.deadline?.saturating_duration_since(sent.at)))
     }
 
     /// Hands out the next reply, or begins with the next group of them: to how many callers. `None` if more must be read first.
@@ -184,7 +202,10 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
     fn take(&mut self) {
         let mut state = self.shared.state.lock();
         state.close_lots(self.shared.history());
-        state.unwritten = self.packed.len() - self.written + state.len();
+        // What is written and not freed counts, too: it is memory.
+        state.unwritten = self.packed.len() + state.len();
+        self.tell_line(&mut state);
+        state.in_line += state.waiting.len() + state.getters.len();
         if state.is_empty() {
             return;
         }
@@ -220,6 +241,21 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
         drop(getters);
         self.keys.clear();
         self.ends.clear();
+        // What a burst took is given back.
+        self.keys.shrink_to(KEPT);
+        self.ends.shrink_to(KEPT_CALLS);
+        self.getters.shrink_to(KEPT_CALLS);
+        self.taken.shrink_to(KEPT_CALLS);
+        if self.underway.len() < KEPT_CALLS / 2 {
+            self.underway.shrink_to(KEPT_CALLS);
+        }
+    }
+
+    /// Has callers know how many are in line, and how many more may come.
+    fn tell_line(&self, state: &mut State) {
+        state.in_line = self.underway.len();
+        state.most_in_line = self.line.most();
+        state.refused_until = self.line.refused_until();
     }
 
     /// Writes all there is, or what the stream takes. Whether more may have come meanwhile.
@@ -234,7 +270,10 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
                     self.is_flushed = false;
                     any = true;
                 }
-                Poll::Pending => return Ok(false),
+                Poll::Pending => {
+                    self.forget_written();
+                    return Ok(false);
+                }
             }
         }
         self.packed.clear();
@@ -248,6 +287,16 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
             }
         }
         Ok(any)
+    }
+
+    /// Frees what has been written before all has: behind a server that always leaves a rest it would grow for ever. Not before it is the greater part, so that
+    /// no byte is moved more than once for each that was written.
+    fn forget_written(&mut self) {
+        if self.written > KEPT && self.written * 2 > self.packed.len() {
+            self.packed.drain(..self.written);
+            self.packed.shrink_to(KEPT.max(self.packed.len() * 2));
+            self.written = 0;
+        }
     }
 
     fn tell_the_late(&mut self, cx: &mut Context<'_>) {
@@ -277,6 +326,7 @@ impl<S: AsyncRead + AsyncWrite> Task<S> {
 
     fn sleep(&mut self, cx: &mut Context<'_>) {
         let mut state = self.shared.state.lock();
+        self.tell_line(&mut state);
         if state.is_empty() {
             state.sleeper = Some(cx.waker().clone());
         } else {
