@@ -48,6 +48,8 @@ pub(crate) enum Command {
     HitRatio,
     /// One subject's memory, as a child process of `l1`. Not in the usage.
     Weigh,
+    /// One client's way through one fault, as a child process of `faults`. Not in the usage.
+    Undergo,
 }
 
 /// What to measure, how often, for how long.
@@ -83,6 +85,7 @@ impl Args {
             Some("coherence") => Command::Coherence,
             Some("hit-ratio") => Command::HitRatio,
             Some("weigh") => Command::Weigh,
+            Some("undergo") => Command::Undergo,
             Some("-h" | "--help" | "help") => Command::Help,
             Some(other) => return Err(Error::Usage(format!("unknown command `{other}`"))),
             None => return Err(Error::Usage("which command?".into())),
@@ -105,7 +108,7 @@ impl Args {
         };
         let mut rounds = None;
         let timed = command != Command::HitRatio;
-        let in_process = !matches!(command, Command::L2 | Command::Faults | Command::Coherence);
+        let in_process = !matches!(command, Command::L2 | Command::Faults | Command::Undergo | Command::Coherence);
         let numbers = |option: &str, list: &str| list.split(',').map(|number| positive(option, number)).collect::<Result<_, _>>();
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or_else(|| Error::Usage(format!("{word} needs a value")));
@@ -160,6 +163,11 @@ impl Args {
     /// Whether this trace was asked for.
     pub(crate) fn wants_trace(&self, name: &str) -> bool {
         self.trace_names.is_empty() || self.trace_names.iter().any(|wanted| wanted == name)
+    }
+
+    /// The work, if one alone was asked for.
+    pub(crate) fn only_work(&self) -> Option<&str> {
+        if let [name] = &self.works[..] { Some(name) } else { None }
     }
 
     /// The subject, if one alone was asked for.

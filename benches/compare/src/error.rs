@@ -17,7 +17,7 @@ pub(crate) enum Error {
     Runtime(io::Error),
     /// A trace could not be read.
     Read { path: PathBuf, source: io::Error },
-    /// A process that weighs a subject failed; the text says how.
+    /// A process that weighs a subject, or takes it through a fault, failed; the text says how.
     Child(String),
     /// A subject answered with another key's value.
     WrongValue { work: &'static str, subject: &'static str },
@@ -37,7 +37,7 @@ impl fmt::Display for Error {
             Self::Usage(text) | Self::Server(text) => f.write_str(text),
             Self::Write { path, source } => write!(f, "cannot write {}: {source}", path.display()),
             Self::Read { path, source } => write!(f, "cannot read {}: {source}", path.display()),
-            Self::Child(text) => write!(f, "cannot weigh: {text}"),
+            Self::Child(text) => write!(f, "the child process failed: {text}"),
             Self::Runtime(source) => write!(f, "cannot start the runtime: {source}"),
             Self::Client { work, subject, source } => write!(f, "{work}: {subject}: {source}"),
             Self::TooManyFailures { work, subject, failed, calls, first } => {

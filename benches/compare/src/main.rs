@@ -26,6 +26,7 @@ mod ratio;
 mod ready;
 mod remote;
 mod report;
+mod resident;
 mod rounds;
 mod series;
 mod subject;
@@ -61,5 +62,6 @@ fn run(args: &Args) -> Result<(), Error> {
         Command::Coherence => coherence::run(args),
         Command::HitRatio => hit_ratio::run(args),
         Command::Weigh => l1::weigh(args),
+        Command::Undergo => faults::undergo(args),
     }
 }

@@ -15,6 +15,9 @@ const RECOVERY_MS: f64 = 300.0;
 const REPLACEMENT_MS: f64 = 150.0;
 /// What a read may take while the breaker is open.
 const OPEN_MS: f64 = 1.0;
+/// What the process may grow by: the 64 MiB that may wait for one server's socket, and half as much for what the calls themselves hold, which are
+/// those of one timeout, and for buffers that are copied when they grow.
+const MOST_MIB: f64 = 96.0;
 
 /// A line for each bar of each fault that we went through.
 pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
@@ -22,13 +25,14 @@ pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
 }
 
 fn of_row(row: &Row) -> Vec<String> {
+    let worst = row.slowest_ms.values().copied().fold(0.0, f64::max);
     if row.fault == breaker::NAME {
-        let met = row.slowest_ms < OPEN_MS;
-        return vec![format!("{}: slowest read {:.3} ms, under {OPEN_MS:.0}: {}", row.fault, row.slowest_ms, verdict(met))];
+        let read = format!("slowest read {worst:.3} ms, under {OPEN_MS:.0}: {}", verdict(worst < OPEN_MS));
+        return [read, growth(row)].map(|line| format!("{}: {line}", row.fault)).into();
     }
-    let slowest = TIMEOUT.as_secs_f64() * 1_000.0 + MARGIN_MS;
-    let mut lines =
-        vec![format!("slowest call {:.1} ms, at most {slowest:.0}: {}", row.slowest_ms, verdict(row.slowest_ms <= slowest))];
+    let most = TIMEOUT.as_secs_f64() * 1_000.0 + MARGIN_MS;
+    let slowest: Vec<_> = row.slowest_ms.iter().map(|(verb, slowest)| format!("{} {slowest:.1}", verb.name())).collect();
+    let mut lines = vec![format!("slowest {} ms, each at most {most:.0}: {}", slowest.join(", "), verdict(worst <= most))];
     if row.keys == Keys::Others {
         lines.push(format!("{} calls failed, bar none: {}", row.failed, verdict(row.failed == 0)));
     } else {
@@ -39,6 +43,7 @@ fn of_row(row: &Row) -> Vec<String> {
     }
     let (wrong, hung) = (row.wrong, row.hung);
     lines.push(format!("{wrong} wrong values and {hung} calls that hang, bar none: {}", verdict(wrong + hung == 0)));
+    lines.push(growth(row));
     let keys = match row.keys {
         Keys::All => "",
         Keys::Victims => ", keys of the dead master",
@@ -47,26 +52,37 @@ fn of_row(row: &Row) -> Vec<String> {
     lines.iter().map(|line| format!("{}{keys}: {line}", row.fault)).collect()
 }
 
+fn growth(row: &Row) -> String {
+    row.growth_mib.map_or_else(
+        || "memory: this system does not tell".into(),
+        |grew| format!("grew by {grew:.1} MiB, at most {MOST_MIB:.0}: {}", verdict(grew <= MOST_MIB)),
+    )
+}
+
 fn verdict(met: bool) -> &'static str {
     if met { "met" } else { "missed" }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::remote::Verb;
 
     fn row(fault: Fault, keys: Keys) -> Row {
         Row {
-            fault: fault.name(),
-            subject: OURS,
+            fault: fault.name().into(),
+            subject: OURS.into(),
             keys,
             ok: 1,
             failed: 0,
-            slowest_ms: 60.0,
+            slowest_ms: BTreeMap::from([(Verb::Get, 60.0), (Verb::Fill, 59.0)]),
             recovery_ms: Some(150.0),
             last_failure_ms: 0.0,
             wrong: 0,
             hung: 0,
+            growth_mib: Some(96.0),
         }
     }
 
@@ -87,7 +103,11 @@ mod tests {
             change(&mut row);
             missed(row)
         };
-        assert_eq!(dead(|row| row.slowest_ms = 60.1), ["dead-connection: slowest call 60.1 ms, at most 60: missed"]);
+        assert_eq!(
+            dead(|row| *row.slowest_ms.get_mut(&Verb::Fill).unwrap() = 60.1),
+            ["dead-connection: slowest get 60.0, fill 60.1 ms, each at most 60: missed"]
+        );
+        assert_eq!(dead(|row| row.growth_mib = Some(96.1)), ["dead-connection: grew by 96.1 MiB, at most 96: missed"]);
         assert_eq!(dead(|row| row.recovery_ms = Some(150.1)), ["dead-connection: recovery 150.1 ms, at most 150: missed"]);
         assert_eq!(dead(|row| row.recovery_ms = None), ["dead-connection: recovery none, at most 150: missed"]);
         assert_eq!(dead(|row| row.wrong = 1).len(), 1);
@@ -103,6 +123,6 @@ mod tests {
 
     #[test]
     fn drivers_have_no_bars() {
-        assert!(judge(&[Row { subject: "redis", hung: 1, ..row(Fault::Dead, Keys::All) }]).is_empty());
+        assert!(judge(&[Row { subject: "redis".into(), hung: 1, ..row(Fault::Dead, Keys::All) }]).is_empty());
     }
 }

@@ -51,7 +51,7 @@ impl Bed {
     /// Where a client connects to: past the proxy where the server itself breaks.
     pub(crate) fn urls(&self, fault: Fault) -> Vec<String> {
         match self {
-            Self::One { redis, .. } if matches!(fault, Fault::Stopped | Fault::Killed) => vec![redis.url()],
+            Self::One { redis, .. } if matches!(fault, Fault::Stopped | Fault::Flooded | Fault::Killed) => vec![redis.url()],
             Self::One { proxy, .. } => vec![proxy.url()],
             Self::Cluster(cluster) => cluster.nodes()[..3].iter().map(Redis::url).collect(),
         }
@@ -62,7 +62,7 @@ impl Bed {
         let from = Instant::now();
         match self {
             Self::One { redis, proxy } => match fault {
-                Fault::Stopped => {
+                Fault::Stopped | Fault::Flooded => {
                     redis.pause();
                     sleep(broken);
                     redis.resume();

@@ -4,6 +4,7 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     Stopped,
+    Flooded,
     Killed,
     Stalled,
     Dead,
@@ -11,13 +12,14 @@ pub(crate) enum Fault {
     DeadMaster,
 }
 
-pub(crate) const FAULTS: [Fault; 6] =
-    [Fault::Stopped, Fault::Killed, Fault::Stalled, Fault::Dead, Fault::Slow, Fault::DeadMaster];
+pub(crate) const FAULTS: [Fault; 7] =
+    [Fault::Stopped, Fault::Flooded, Fault::Killed, Fault::Stalled, Fault::Dead, Fault::Slow, Fault::DeadMaster];
 
 impl Fault {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Stopped => "stopped",
+            Self::Flooded => "flooded",
             Self::Killed => "killed",
             Self::Stalled => "stalled",
             Self::Dead => "dead-connection",
@@ -29,6 +31,7 @@ impl Fault {
     pub(crate) fn about(self) -> &'static str {
         match self {
             Self::Stopped => "SIGSTOP, then SIGCONT",
+            Self::Flooded => "SIGSTOP, then SIGCONT, from then on a write of 64 KiB begins each ms, however many have not ended",
             Self::Killed => "kill -9, then a restart on the same port",
             Self::Stalled => "the network carries nothing and closes nothing, then carries all again",
             Self::Dead => "open connections carry nothing for ever, new ones work; recovery is from the fault on",

@@ -9,12 +9,15 @@ use crate::rounds::alternate;
 
 use self::fault::FAULTS;
 use self::row::Row;
-use self::trial::{Span, Trial};
+
+pub(crate) use self::child::undergo;
 
 mod bars;
 mod bed;
 mod breaker;
+mod child;
 mod fault;
+mod flood;
 mod roster;
 mod row;
 mod trial;
@@ -31,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let machine = Machine::here();
     println!("compare faults: {machine}");
     println!(
-        "{} alternated rounds, of which the worst; {} tasks, a call every {} ms each, timeout {} ms",
+        "{} alternated rounds, of which the worst; {} tasks, each calls again {} ms after its last call, reads and writes by turns; timeout {} ms",
         args.rounds,
         trial::TASKS,
         trial::PACE.as_millis(),
@@ -41,19 +44,18 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         println!("something else is running on this machine: measure again when it is quiet");
     }
 
-    let span = Span::of(args);
     let mut rows = Vec::new();
     for fault in FAULTS.into_iter().filter(|fault| args.wants_work(fault.name())) {
         let mut names = roster::NAMES.to_vec();
         names.retain(|name| args.wants_subject(name));
         let (mut turn, turns) = (0, args.rounds * names.len());
-        let trials: Vec<Vec<Trial>> = alternate(&mut names, args.rounds, |name| {
+        let rounds = alternate(&mut names, args.rounds, |name| {
             turn += 1;
             progress::show(&format!("{}: {turn} of {turns}", fault.name()));
-            roster::undergo(name, fault, span)
+            child::rows(args, fault.name(), name)
         })?;
         progress::show("");
-        let of_fault: Vec<Row> = names.iter().zip(&trials).flat_map(|(name, trials)| Row::all(fault, name, trials)).collect();
+        let of_fault: Vec<Row> = rounds.into_iter().flat_map(together).collect();
         println!("\n{}: {}", fault.name(), fault.about());
         row::print(&of_fault);
         rows.extend(of_fault);
@@ -62,10 +64,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         }
     }
     if args.wants_work(breaker::NAME) && args.wants_subject(OURS) {
-        let row = breaker::measure()?;
+        let of_breaker = child::rows(args, breaker::NAME, OURS)?;
         println!("\n{}: {}", breaker::NAME, breaker::ABOUT);
-        row::print(std::slice::from_ref(&row));
-        rows.push(row);
+        row::print(&of_breaker);
+        rows.extend(of_breaker);
         if let Some(path) = &args.json {
             report::write_json(path, &rows)?;
         }
@@ -75,4 +77,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
         println!("  {line}");
     }
     Ok(())
+}
+
+/// The rows of one client, of which each round has the same.
+fn together(rounds: Vec<Vec<Row>>) -> Vec<Row> {
+    let both = |one: Vec<Row>, other: Vec<Row>| one.into_iter().zip(other).map(|(one, other)| one.with(other)).collect();
+    rounds.into_iter().reduce(both).unwrap_or_default()
 }

@@ -1,7 +1,6 @@
 //! The memory that a cache takes, by what the process grows when it is filled.
 
 use std::fmt::Write;
-use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::Args;
 use crate::error::Error;
 use crate::progress;
+use crate::resident::resident_bytes;
 use crate::series::{Series, Unit};
 use crate::subject::{Key, Subject, Value};
 
@@ -63,17 +63,6 @@ pub(crate) fn weigh<S: Subject<K, V>, K: Key, V: Value>(stock: Stock) -> Option<
     let after = resident_bytes()?;
     let live = (0..stock.keys).filter(|id| cache.get(&K::of(*id)).is_some()).count();
     Some(Weight { live: live as u64, bytes: after.saturating_sub(before) })
-}
-
-/// Of this process, as Linux tells it.
-fn resident_bytes() -> Option<u64> {
-    resident_in(&fs::read_to_string("/proc/self/status").ok()?)
-}
-
-fn resident_in(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1_024)
 }
 
 /// The child's part: weighs one subject and prints what it found.
@@ -141,12 +130,6 @@ mod tests {
     use crate::peers::SeqlockTable;
 
     #[test]
-    fn resident_memory_is_read_as_the_kernel_writes_it() {
-        assert_eq!(resident_in("Name:\tcompare\nVmHWM:\t   99 kB\nVmRSS:\t    1234 kB\n"), Some(1_234 * 1_024));
-        assert_eq!(resident_in("Name:\tcompare\n"), None);
-    }
-
-    #[test]
     fn a_cache_that_has_lost_most_of_what_it_was_offered_has_no_figure() {
         assert_eq!(Weight { live: 1_248, bytes: 75_000_000 }.per_entry(100_000), None);
         assert_eq!(Weight { live: 50_000, bytes: 5_000_000 }.per_entry(100_000), Some(100.0));
@@ -155,6 +138,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_table_of_known_size_weighs_what_it_is() {
+        let _alone = crate::resident::WEIGHING.lock();
         // 2^19 slots of 32 bytes for 200,000 keys: 84 bytes a key, of which hardly any comes from elsewhere.
         let weight = weigh::<SeqlockTable, u64, u64>(Stock { capacity: 200_000, ttl: None, keys: 200_000 }).unwrap();
         assert_eq!(weight.live, 200_000);

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use fred::prelude::{Client as Fred, ClientLike, Expiration, Key, KeysInterface};
 
 use super::value::owner;
-use super::{Client, Failure, HOUR, text_key};
+use super::{Client, Failure, HOUR, Verb, Writer, text_key};
 
 #[derive(Clone)]
 pub(crate) struct FredClient(Fred);
@@ -45,6 +45,20 @@ impl Client for FredClient {
 
     async fn fill(&self, key: &Key, value: Vec<u8>) -> Result<(), Failure> {
         self.get(key).await?;
+        self.write(Verb::Set, key, value, &mut ()).await
+    }
+}
+
+impl Writer for FredClient {
+    type Hand = ();
+
+    const WRITES: &'static [Verb] = &[Verb::Set, Verb::Del];
+    const STORE: Verb = Verb::Set;
+
+    async fn write(&self, verb: Verb, key: &Key, value: Vec<u8>, (): &mut ()) -> Result<(), Failure> {
+        if verb == Verb::Del {
+            return Ok(self.0.del(key.clone()).await?);
+        }
         let life = Expiration::EX(HOUR.as_secs().cast_signed());
         Ok(self.0.set(key.clone(), Bytes::from(value), Some(life), None, false).await?)
     }

@@ -7,12 +7,14 @@ mod multi_tier;
 mod ours;
 mod redis_rs;
 mod value;
+mod writer;
 
 pub(crate) use self::fred::{FredClient, fred_cluster_url};
 pub(crate) use self::multi_tier::MultiTierL2;
 pub(crate) use self::ours::OursRemote;
 pub(crate) use self::redis_rs::{BareConnection, ClusterClient, ManagedConnection};
 pub(crate) use self::value::payload;
+pub(crate) use self::writer::{Verb, Writer};
 
 /// Why a call failed, in the client's own words.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;

@@ -5,7 +5,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, cmd};
 
 use super::value::owner;
-use super::{Client, Failure, HOUR, text_key};
+use super::{Client, Failure, HOUR, Verb, Writer, text_key};
 
 /// `MultiplexedConnection`: never redials.
 pub(crate) type BareConnection = Driver<MultiplexedConnection>;
@@ -48,8 +48,22 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Client for Driver<C> {
 
     async fn fill(&self, key: &String, value: Vec<u8>) -> Result<(), Failure> {
         self.get(key).await?;
-        let mut set = cmd("SET");
-        set.arg(key).arg(value).arg("EX").arg(HOUR.as_secs());
-        Ok(set.query_async(&mut self.0.clone()).await?)
+        self.write(Verb::Set, key, value, &mut ()).await
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Writer for Driver<C> {
+    type Hand = ();
+
+    const WRITES: &'static [Verb] = &[Verb::Set, Verb::Del];
+    const STORE: Verb = Verb::Set;
+
+    async fn write(&self, verb: Verb, key: &String, value: Vec<u8>, (): &mut ()) -> Result<(), Failure> {
+        let mut command = Cmd::new();
+        match verb {
+            Verb::Del => command.arg("DEL").arg(key),
+            _ => command.arg("SET").arg(key).arg(value).arg("EX").arg(HOUR.as_secs()),
+        };
+        Ok(command.query_async(&mut self.0.clone()).await?)
     }
 }
