@@ -42,6 +42,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("JoinUnverified", "coherence::bound::a_flight_of_long_ago_is_joined_by_nobody_while_nothing_is_verified"),
     ("NotOwed", "coherence::outages::what_could_not_be_told_is_blocked_and_told_later"),
     ("GraceForSuspects", "coherence::outages::a_suspect_entry_has_no_grace"),
+    ("GraceForMissed", "coherence::outages::what_a_poll_has_shown_to_be_missed_has_no_grace_and_what_was_loaded_since_has"),
     ("RefusedIsAway", "coherence::outages::c4_a_store_that_answers_and_refuses_polls_is_asked_for_values_and_leaves_no_grace"),
     ("NoPolls", "coherence::bound::d1_with_every_message_lost_no_hit_is_older_than_the_bound"),
     ("NoMark", "strict::i11_from_the_commit_on_no_node_finds_an_older_value_in_l2_however_late_the_unmark_is"),

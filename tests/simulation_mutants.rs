@@ -34,6 +34,7 @@ const MUTANTS: &[&str] = &[
     "JoinUnverified",
     "NotOwed",
     "GraceForSuspects",
+    "GraceForMissed",
     "RefusedIsAway",
     "NoPolls",
     "NoMark",

@@ -15,7 +15,7 @@ use crate::partition::Partition;
 use hashbrown::HashTable;
 use parking_lot::Mutex;
 use std::borrow::Borrow;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::sync::Notify;
 
@@ -133,8 +133,8 @@ fn cancelled() -> Error {
 /// The loads in progress of one cache, and its tickets.
 pub(crate) struct Flights<K, V> {
     stripes: Box<[Mutex<Stripe<K, V>>]>,
-    /// Every key is blocked. Read under a stripe's lock.
-    all_blocked: AtomicBool,
+    /// How often every key is blocked. Read under a stripe's lock.
+    all_blocked: AtomicUsize,
 }
 
 struct Stripe<K, V> {
@@ -148,8 +148,8 @@ struct Stripe<K, V> {
 
 impl<K, V> Stripe<K, V> {
     /// A ticket is taken under the stripe's lock, so that it is either barred, or there to be poisoned by who blocks the key.
-    fn board(&mut self, ticket: &Arc<Ticket>, all_blocked: &AtomicBool) {
-        if self.blocked.contains(&ticket.hash) || all_blocked.load(Ordering::SeqCst) {
+    fn board(&mut self, ticket: &Arc<Ticket>, all_blocked: &AtomicUsize) {
+        if self.blocked.contains(&ticket.hash) || all_blocked.load(Ordering::SeqCst) > 0 {
             ticket.barred.store(true, Ordering::Relaxed);
         }
         self.tickets.push(ticket.clone());
@@ -179,7 +179,7 @@ pub(crate) enum Turn<K, V> {
 impl<K, V> Flights<K, V> {
     pub(crate) fn new() -> Self {
         let stripe = || Mutex::new(Stripe { flights: HashTable::new(), tickets: Vec::new(), blocked: Vec::new(), changes: 0 });
-        Self { stripes: (0..STRIPES).map(|_| stripe()).collect(), all_blocked: AtomicBool::new(false) }
+        Self { stripes: (0..STRIPES).map(|_| stripe()).collect(), all_blocked: AtomicUsize::new(0) }
     }
 
     fn stripe(&self, hash: u64) -> &Mutex<Stripe<K, V>> {
@@ -282,9 +282,19 @@ impl<K, V> Flights<K, V> {
         }
     }
 
-    /// Bars every ticket from now on, or no longer those of keys that are not blocked themselves.
-    pub(crate) fn block_all(&self, blocked: bool) {
-        self.all_blocked.store(blocked, Ordering::SeqCst);
+    /// Whether tickets of a key are barred.
+    pub(crate) fn is_blocked(&self, hash: u64) -> bool {
+        self.stripe(hash).lock().blocked.contains(&hash) || self.all_blocked.load(Ordering::SeqCst) > 0
+    }
+
+    /// Bars every ticket from now on, until [`unblock_all`](Self::unblock_all) was called as often as this. Those that are out are to be poisoned then.
+    pub(crate) fn block_all(&self) {
+        self.all_blocked.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Keys that are blocked themselves stay so.
+    pub(crate) fn unblock_all(&self) {
+        self.all_blocked.fetch_sub(1, Ordering::SeqCst);
     }
 
     /// Lets nobody keep in L1 what is on its way to a key. Its flight goes on, and may be joined: whoever fills L2 changes what L2 has, and hears of that.
@@ -494,8 +504,12 @@ mod tests {
         flights.unblock(1);
         assert!(barred.flight().ticket.is_barred(), "what was barred stays so");
         assert!(flights.ticket(passage(1)).is_live());
-        flights.block_all(true);
+        flights.block_all();
+        flights.block_all();
+        flights.unblock_all();
         assert!(flights.ticket(passage(2)).is_barred());
+        flights.unblock_all();
+        assert!(flights.ticket(passage(2)).is_live());
     }
 
     #[test]

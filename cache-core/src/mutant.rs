@@ -53,6 +53,8 @@ pub(crate) enum Mutant {
     NotOwed,
     /// What is suspect is served while L2 is away.
     GraceForSuspects,
+    /// What a poll has shown to be missed is served while L2 is away.
+    GraceForMissed,
     /// A store that refuses polls counts as away.
     RefusedIsAway,
     /// L1 is served whatever polls say.

@@ -1,9 +1,13 @@
 //! What is told, and who follows it.
 
-use super::nodes::{BOUND, MOMENT, World};
+use super::nodes::{BOUND, Cache, MOMENT, World};
 use super::support::until;
 use cachestack::testing::{Chaos, Messages};
-use cachestack::{EmbeddedTier, ErrorKind, Freshness, Key, KeyParts, MemoryTier, Tier, TieredCache, Ttl};
+use cachestack::{
+    Coherence, Ear, EmbeddedTier, ErrorKind, Freshness, Invalidation, Key, KeyParts, MemoryTier, Namespace, Notice, Partition,
+    RemoteTier, Tier, TieredCache, Ttl,
+};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 #[tokio::test]
@@ -118,6 +122,32 @@ async fn many_keys_are_invalidated_together_and_each_is_followed() {
 }
 
 #[tokio::test]
+async fn more_keys_than_a_server_does_in_one_call_are_invalidated_all_the_same() {
+    let world = World::new();
+    let node = world.node();
+    node.polled().await;
+    node.l2.set(Chaos::TooSlowFor(1_000));
+    let keys: Vec<_> = (0..2_500).collect();
+    assert!(node.cache.invalidate_many(&keys).await.iter().all(Result::is_ok));
+    assert_eq!(node.cache.stats().coherence.owed, 0);
+}
+
+#[tokio::test]
+async fn of_many_keys_those_are_owed_whose_lot_could_not_be_told() {
+    let world = World::new();
+    let node = world.node();
+    node.polled().await;
+    let partition = |key: u64| Namespace::new("cs", "t").unwrap().key(&key).partition();
+    let keys: Vec<_> = (0..2_500).collect();
+    node.l2.set(Chaos::DownFor(partition(7)));
+    let results = node.cache.invalidate_many(&keys).await;
+    let failed: Vec<_> = keys.iter().zip(&results).filter(|(_, result)| result.is_err()).map(|(key, _)| *key).collect();
+    assert!(failed.contains(&7) && failed.len() <= 1_000, "{}", failed.len());
+    assert_eq!(node.cache.stats().coherence.owed, failed.len() as u64);
+    assert!(keys.iter().filter(|key| partition(**key) == partition(7)).all(|key| failed.contains(key)));
+}
+
+#[tokio::test]
 async fn a_key_goes_through_an_outbox_as_bytes() {
     let world = World::new();
     let [a, b] = [world.node(), world.node()];
@@ -160,6 +190,80 @@ async fn caches_of_one_process_and_one_name_follow_each_other() {
     assert_eq!(b.get(&1).await, Some(1));
     a.invalidate(&1).await.unwrap();
     assert_eq!(b.get_local(&1), None);
+}
+
+/// They share what their process knows of the sequences: what one has told counts as heard by both.
+#[tokio::test]
+async fn caches_of_one_process_and_one_name_follow_each_other_though_the_message_is_lost() {
+    let world = World::new();
+    let a = world.node();
+    let b = world.cache(a.l2.clone(), Coherence::default());
+    a.l2.set_messages(Messages::Lost);
+    for round in 1..=3 {
+        b.load(&1).await.unwrap();
+        world.commit(1, round);
+        let token = match round {
+            1 => Some(a.cache.invalidate(&1).await.unwrap()),
+            2 => a.cache.invalidate_many(&[1]).await.remove(0).map(|()| None).unwrap(),
+            _ => a.cache.clear().await.map(|()| None).unwrap(),
+        };
+        assert_eq!(b.get_local(&1), None);
+        assert_eq!(b.load(&1).await.unwrap(), round);
+        if let Some(token) = token {
+            assert_eq!(b.load_after(&1, &token).await.unwrap().tier, Tier::L1, "it is no older than the write");
+        }
+    }
+    let polls = b.stats().coherence.polls;
+    world.hands.advance(BOUND);
+    until("a poll has ended", || b.stats().coherence.polls > polls + 1).await;
+    assert_eq!(b.load(&1).await.unwrap(), 3);
+}
+
+/// The caller is gone with its runtime, and its request is done all the same, at any time later.
+#[tokio::test]
+async fn what_a_cache_has_told_and_nobody_waits_for_is_followed_by_itself_too() {
+    let world = World::new();
+    let a = world.node();
+    let mouth = Arc::new(Signatures::default());
+    let ear: Arc<dyn Ear> = mouth.clone();
+    let _listening = world.store.listen("cs", Arc::downgrade(&ear));
+    a.cache.invalidate(&2).await.unwrap();
+    let node = *mouth.0.lock().unwrap().first().unwrap();
+    a.read(1).await;
+    let namespace = Namespace::new("cs", "t").unwrap();
+    let late = Invalidation { key: namespace.key(&1_u64), version: None };
+    world.store.invalidate(&[late], BOUND, Some(&Notice { node, namespace })).await.unwrap();
+    assert_eq!(a.cache.get_local(&1), None);
+}
+
+#[tokio::test]
+async fn a_message_that_is_faster_than_the_answer_takes_nothing_away_that_a_write_has_just_stored() {
+    let world = World::new();
+    let l2 = world.store.as_another_node();
+    let cache = Cache::builder("t").l1(MemoryTier::new(10)).l2(l2).clock(world.hands.clock()).versioned(|row| *row);
+    let cache = cache.ttl(Ttl::minutes(60)).build().unwrap();
+    cache.insert(&1, 1).await.unwrap();
+    cache.write_with(&1, || async { Ok::<_, std::io::Error>(2) }).await.unwrap();
+    assert_eq!((cache.stats().coherence.messages, cache.get_local(&1)), (1, Some(2)));
+}
+
+/// Who has signed what was told.
+#[derive(Default)]
+struct Signatures(Mutex<Vec<u64>>);
+
+impl Ear for Signatures {
+    fn listening(&self, _: &[Partition]) {}
+
+    fn deaf(&self, _: &[Partition]) {}
+
+    fn hear(&self, _: Partition, message: &[u8]) {
+        // Behind incarnation, sequence and format.
+        self.0.lock().unwrap().push(u64::from_be_bytes(message[17..25].try_into().unwrap()));
+    }
+
+    fn changed(&self, _: &[u8]) {}
+
+    fn may_have_changed(&self, _: &[Partition]) {}
 }
 
 #[tokio::test]

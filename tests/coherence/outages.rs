@@ -1,10 +1,11 @@
 //! L2 away: grace, what is owed to it, and what a failover has lost.
 
-use super::nodes::{BOUND, GRACE, Node, World};
+use super::nodes::{BOUND, Cache, GRACE, Node, World};
 use super::support::until;
 use cache_core::Replicated;
 use cachestack::testing::{Chaos, ChaosTier, Messages};
 use cachestack::{Coherence, Freshness, Namespace, Tier};
+use futures_util::FutureExt;
 use std::time::Duration;
 
 #[tokio::test]
@@ -62,6 +63,48 @@ async fn a_suspect_entry_has_no_grace() {
     world.hands.advance(BOUND);
     b.polled().await;
     assert_eq!(b.read(1).await, (7, Tier::Origin, Freshness::Fresh), "this node knows that it missed something");
+}
+
+#[tokio::test]
+async fn what_a_poll_has_shown_to_be_missed_has_no_grace_and_what_was_loaded_since_has() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    b.read(1).await;
+    b.polled().await;
+    b.l2.set_messages(Messages::Lost);
+    world.commit(1, 7);
+    a.cache.invalidate(&1).await.unwrap();
+    // Its lease stands, so this is nothing yet but no extension of that.
+    b.polled().await;
+    b.l2.set(Chaos::Down);
+    world.hands.advance(BOUND);
+    b.polled().await;
+    assert_eq!(b.read(1).await, (7, Tier::Origin, Freshness::Fresh), "this node knows that it missed something");
+    world.hands.advance(BOUND);
+    b.polled().await;
+    assert_eq!(b.read(1).await, (7, Tier::L1, Freshness::Unverified));
+}
+
+#[tokio::test]
+async fn c4_a_store_that_answers_and_refuses_reads_leaves_no_grace() {
+    for refusal in [Chaos::RefusedOf("get"), Chaos::ReplyLostOf("get"), Chaos::RefusedOf("get_many")] {
+        let world = World::new();
+        // Nothing is verified here, though polls are answered.
+        let (node, l2) = world.deaf_node();
+        node.insert(&1, 0).await.unwrap();
+        world.hands.advance(BOUND);
+        let polls = node.stats().coherence.polls;
+        until("a poll has ended", || node.stats().coherence.polls > polls).await;
+        tokio::task::yield_now().await;
+        l2.set(refusal);
+        if refusal == Chaos::RefusedOf("get_many") {
+            assert_eq!(node.get_many(&[1]).await, [None]);
+        } else {
+            assert!(node.get_cached(&1).await.is_err());
+            assert_eq!(node.load_cached(&1).await.unwrap().tier, Tier::Origin);
+        }
+        assert_eq!(node.stats().coherence.unverified_hits, 0);
+    }
 }
 
 #[tokio::test]
@@ -256,6 +299,137 @@ async fn c6_a_node_that_hears_nothing_tells_a_new_master_again_what_it_told_the_
     let before = polls(&deaf);
     until("it has seen the new master", || polls(&deaf) > before + 1).await;
     assert_eq!(world.node().read(1).await.0, 7);
+}
+
+#[tokio::test]
+async fn c6_more_than_a_server_does_in_one_call_is_told_again_all_the_same() {
+    let world = World::new();
+    let node = world.node();
+    node.polled().await;
+    let partition = |key: u64| Namespace::new("cs", "t").unwrap().key(&key).partition();
+    let keys: Vec<u64> = (1..).filter(|key| partition(*key) == partition(1)).take(600).collect();
+    for key in [keys[0], keys[599]] {
+        node.read(key).await;
+        world.commit(key, 7);
+    }
+    let replica = world.store.replicate();
+    assert!(node.cache.invalidate_many(&keys).await.iter().all(Result::is_ok));
+    node.l2.set(Chaos::TooSlowFor(500));
+    world.store.promote(replica);
+    node.polled().await;
+    node.polled().await;
+    for key in [keys[0], keys[599]] {
+        assert_eq!(world.node().read(key).await.0, 7);
+    }
+}
+
+#[tokio::test]
+async fn c6_what_is_answered_when_the_failover_was_noticed_already_is_told_again() {
+    let (world, [a, _b], replica) = before_a_failover().await;
+    a.l2.set(Chaos::HeldAnswersOf("invalidate"));
+    let (cache, _) = (a.cache.clone(), a.l2.take_verbs());
+    let invalidates = tokio::spawn(async move { cache.invalidate(&1).await });
+    until("it is told, and its answer on its way", || a.l2.take_verbs().contains(&"invalidate")).await;
+    world.store.promote(replica);
+    a.polled().await;
+    a.polled().await;
+    a.l2.set(Chaos::Calm);
+    invalidates.await.unwrap().unwrap();
+    a.polled().await;
+    a.polled().await;
+    assert_eq!(world.node().read(1).await.0, 7, "a node without L1 finds no older value in L2 either");
+}
+
+#[tokio::test]
+async fn c6_what_was_told_before_any_poll_was_answered_is_told_again() {
+    let world = World::new();
+    world.node().read(1).await;
+    let replica = world.store.replicate();
+    let l2 = ChaosTier::new(world.store.as_another_node());
+    l2.set(Chaos::RefusedOf("poll"));
+    let a = Node { cache: world.cache(l2.clone(), Coherence::default()), l2 };
+    world.commit(1, 7);
+    a.cache.invalidate(&1).await.unwrap();
+    world.store.promote(replica);
+    a.l2.set(Chaos::Calm);
+    a.polled().await;
+    a.polled().await;
+    assert_eq!(world.node().read(1).await.0, 7);
+}
+
+#[tokio::test]
+async fn c6_polls_go_on_while_a_clear_is_told_again() {
+    let (world, [a, _b], replica) = before_a_failover().await;
+    a.cache.clear().await.unwrap();
+    a.l2.set(Chaos::HeldAnswersOf("clear"));
+    a.l2.take_verbs();
+    world.store.promote(replica);
+    until("it is told again", || a.l2.take_verbs().contains(&"clear")).await;
+    for _ in 0..3 {
+        a.polled().await;
+    }
+    assert!(!a.l2.take_verbs().contains(&"clear"), "one at a time");
+    a.l2.set(Chaos::Calm);
+    a.polled().await;
+    assert_eq!(world.node().read(1).await.0, 7);
+}
+
+#[tokio::test]
+async fn c6_a_clear_that_the_store_had_no_memory_to_tell_of_is_told_again() {
+    let (world, [a, _b], replica) = before_a_failover().await;
+    a.l2.set(Chaos::NoReceipts);
+    a.cache.clear().await.unwrap();
+    a.l2.set(Chaos::Calm);
+    world.store.promote(replica);
+    a.polled().await;
+    a.polled().await;
+    assert_eq!(world.node().read(1).await.0, 7);
+}
+
+/// Reads a key at the very moment at which it is said that L2 has failed.
+struct ReadsWhenL2Fails(Cache);
+
+impl tracing::Subscriber for ReadsWhenL2Fails {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        metadata.is_event()
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        if event.metadata().fields().field("verb").is_some() {
+            let _ = self.0.get(&1).now_or_never();
+        }
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn who_reads_while_a_clear_fails_keeps_nothing_that_is_owed() {
+    let world = World::new();
+    let node = world.node();
+    node.read(1).await;
+    world.commit(1, 7);
+    node.l2.set(Chaos::RefusedOf("clear"));
+    {
+        let _reads = tracing::subscriber::set_default(ReadsWhenL2Fails(node.cache.clone()));
+        node.cache.clear().await.unwrap_err();
+    }
+    assert_eq!(node.cache.get_local(&1), None);
+    assert_eq!(node.read(1).await, (7, Tier::Origin, Freshness::Fresh));
+    node.l2.set(Chaos::Calm);
+    until("it is cleared", || node.cache.stats().coherence.owed == 0).await;
+    node.read(1).await;
+    assert_eq!(node.cache.get_local(&1), Some(7), "nothing blocks it any more");
 }
 
 #[tokio::test]

@@ -6,10 +6,9 @@ use super::replay::Replay;
 use super::rounds::Ended;
 use crate::clock::{Clock, Moment};
 use crate::error::ErrorKind;
-use crate::key::Namespace;
 use crate::mutant::{Mutant, is};
 use crate::partition::{PARTITIONS, Partition};
-use crate::remote::{Invalidation, Receipt, RemoteTier};
+use crate::remote::{Receipt, RemoteTier};
 use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use std::fmt;
@@ -20,6 +19,9 @@ use tokio::sync::Notify;
 
 mod heard;
 mod sleep;
+mod told;
+
+pub(crate) use told::What;
 
 /// A coarse clock may be so far behind.
 const TICK: Duration = Duration::from_millis(10);
@@ -36,6 +38,9 @@ pub(crate) trait Member: Send + Sync {
 
     /// Lets go of these keys and of loads that began before. `false` if it could not read one.
     fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool;
+
+    /// The same of keys that it may be telling of itself at the moment: one that it has blocked for that it lets go of when it has the answer.
+    fn let_go_of_own(&self, keys: &[(&[u8], Option<u64>)]) -> bool;
 
     /// Removes from L1 what it has of this key, and lets L1 keep nothing that is being loaded: L2 is asked again. `false` if it could not read the key.
     fn ask_again(&self, key: &[u8]) -> bool;
@@ -74,6 +79,8 @@ pub(crate) struct Deployment {
     pub(super) replay: Mutex<Replay>,
     pub(super) counts: Counts,
     pub(super) poked: Arc<Notify>,
+    /// Whether what a failover has lost is being told again.
+    pub(super) is_telling: Arc<AtomicBool>,
     /// When the last round was sent, in nanoseconds.
     pub(super) last_sent: AtomicU64,
     /// How many rounds have ended.
@@ -93,6 +100,11 @@ struct Known {
     was_verified: AtomicU64,
     /// Whether the last poll failed.
     is_away: AtomicBool,
+    /// When the last poll was sent that the store has answered in whatever way, by refusing it, too; in nanoseconds.
+    reached: AtomicU64,
+    /// When a poll last told of something that is not applied; 0 if none has since all was. What was loaded before that may be overtaken, as this node knows: grace, which is for
+    /// what nobody knows, is none for it. Until a poll counts again, which suspects the partition.
+    missed: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -101,8 +113,8 @@ struct State {
     is_listening: bool,
     /// Counts subscriptions.
     subscription: u64,
-    /// Of the server that answered last.
-    history: Option<u64>,
+    /// What was answered last, whether or not it counted.
+    polled: Option<Meta>,
     /// How many are at suspecting what L1 has; until they are done the mark is ahead of that.
     suspecting: u32,
     /// From when on the partition is verified once they are done, in nanoseconds.
@@ -125,10 +137,16 @@ pub(super) struct Before {
     subscription: Option<u64>,
 }
 
-/// The task of the rounds lives. A runtime may drop it before its end.
+/// A task lives. A runtime may drop it before its end.
 pub(super) struct Running(Arc<AtomicBool>);
 
 impl Running {
+    /// None if there is one already.
+    pub(super) fn the_only(runs: &Arc<AtomicBool>) -> Option<Self> {
+        // Ordering: acquire pairs with the release of the one before, which has ended.
+        (!runs.swap(true, Ordering::AcqRel)).then(|| Self(runs.clone()))
+    }
+
     /// It ends, and that is known.
     pub(super) fn has_said_so(self) {
         std::mem::forget(self);
@@ -172,6 +190,7 @@ impl Deployment {
             replay: Mutex::default(),
             counts: Counts::default(),
             poked: Arc::default(),
+            is_telling: Arc::default(),
             last_sent: AtomicU64::new(0),
             ended: Ended::default(),
             is_running: Arc::default(),
@@ -194,6 +213,14 @@ impl Deployment {
 
     pub(super) fn goes_by(&self, clock: &Clock) -> bool {
         self.clock.is(clock)
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    pub(super) fn has_members(&self) -> bool {
+        self.members.read().iter().any(|member| member.strong_count() > 0)
     }
 
     pub(super) fn now(&self) -> Moment {
@@ -226,7 +253,7 @@ impl Deployment {
     /// Whether no cache is left, so that the task of the rounds is to end; nothing is listened to any more then.
     pub(super) fn is_deserted(&self) -> bool {
         let mut task = self.task.lock();
-        let deserted = self.members.read().iter().all(|member| member.strong_count() == 0);
+        let deserted = !self.has_members();
         if deserted {
             *task = None;
             // Under the lock, so that a cache that joins now starts another.
@@ -297,8 +324,20 @@ impl Deployment {
 
     /// Whether an entry that was loaded at `created` may be served while the store is away.
     pub(crate) fn in_grace(&self, partition: Partition, created: Moment, now: Moment, bound: Duration, grace: Duration) -> bool {
-        let from = self.known(partition).was_verified.load(Ordering::Acquire).max(created.as_nanos());
-        !grace.is_zero() && now < Moment::from_nanos(from).after(bound).after(grace)
+        let known = self.known(partition);
+        let from = known.was_verified.load(Ordering::Acquire).max(created.as_nanos());
+        // Ordering: acquire pairs with the release in `answered`, for who has seen by whatever else that a poll was answered or has failed since.
+        let missed = known.missed.load(Ordering::Acquire);
+        let may_be_current = missed == 0 || created.as_nanos() > missed || is(Mutant::GraceForMissed);
+        !grace.is_zero() && may_be_current && now < Moment::from_nanos(from).after(bound).after(grace)
+    }
+
+    /// Whether a call of a partition's keys that failed like this has failed because the store is away. A server's error may look the same, so polls have the last word: one that
+    /// answers those, if only by refusing them, may be asked for values.
+    pub(crate) fn is_away(&self, partition: Partition, err: ErrorKind, now: Moment, bound: Duration) -> bool {
+        let known = self.known(partition);
+        let silent = || now >= Moment::from_nanos(known.reached.load(Ordering::Acquire)).after(bound);
+        is_silence(err) && (known.is_away.load(Ordering::Acquire) || silent())
     }
 
     /// Whether a partition is verified.
@@ -311,17 +350,6 @@ impl Deployment {
         let state = self.known(receipt.partition).state.lock();
         let mark = state.ledger.mark();
         state.suspecting == 0 && mark.incarnation == receipt.incarnation && receipt.sequence <= mark.sequence
-    }
-
-    /// What this node has told itself, and applied to its own L1; without keys, a clear.
-    pub(crate) fn told(&self, namespace: &Namespace, keys: &[Invalidation], receipts: &[Receipt]) {
-        if keys.is_empty() && !receipts.is_empty() {
-            self.replay.lock().note_clear(namespace, self.now());
-        }
-        self.replay.lock().note(namespace, keys, self.now());
-        for receipt in receipts {
-            self.applied(receipt.partition, receipt.incarnation, receipt.sequence);
-        }
     }
 
     /// L1 has let go of what a message tells.
@@ -343,10 +371,6 @@ impl Deployment {
         self.known(partition).state.lock().is_listening
     }
 
-    pub(super) fn again(&self, partition: Partition) -> super::replay::Again {
-        self.replay.lock().of(partition)
-    }
-
     pub(super) fn members(&self) -> Vec<Arc<dyn Member>> {
         self.members.read().iter().filter_map(Weak::upgrade).collect()
     }
@@ -357,18 +381,28 @@ impl Deployment {
     }
 
     /// A poll failed. Only a store that did not answer is away: one that refuses a poll may be asked for values, and has to be.
-    pub(super) fn failed(&self, partition: Partition, err: ErrorKind) {
-        let is_away = matches!(err, ErrorKind::Unavailable | ErrorKind::Timeout) || is(Mutant::RefusedIsAway);
-        self.known(partition).is_away.store(is_away, Ordering::Release);
+    pub(super) fn failed(&self, partition: Partition, err: ErrorKind, sent: Moment) {
+        let is_away = is_silence(err) || is(Mutant::RefusedIsAway);
+        let known = self.known(partition);
+        if !is_away {
+            known.reached.fetch_max(sent.as_nanos(), Ordering::Release);
+        }
+        // Ordering: release pairs with the acquire of whoever asks about grace.
+        known.is_away.store(is_away, Ordering::Release);
     }
 
     /// A poll was answered that was sent at `sent`, when the partition was as `before`. Hits see it once it is published.
     pub(super) fn answered(&self, partition: Partition, meta: Meta, sent: Moment, before: Before) {
         let known = self.known(partition);
         known.is_away.store(false, Ordering::Release);
+        known.reached.fetch_max(sent.as_nanos(), Ordering::Release);
         let mut state = known.state.lock();
-        let is_another = state.history.replace(meta.history).is_some_and(|known| known != meta.history);
+        let is_another = state.polled.replace(meta).is_some_and(|known| known.history != meta.history);
         self.replay.lock().answered(partition, is_another, sent);
+        // Whether or not it counts: it is known now. Not as of when the poll was sent: what was loaded after its answer is no older than what it tells of.
+        if state.ledger.lags(meta) {
+            known.missed.store(self.now().as_nanos(), Ordering::Release);
+        }
         // It counts only under the subscription that stood when it was sent, and stands.
         let stands = before.subscription == Some(state.subscription);
         if !(state.is_listening && stands || is(Mutant::TrustBeforeSubscribed)) {
@@ -399,6 +433,10 @@ impl Deployment {
         if state.suspecting > 0 {
             return false;
         }
+        if !state.ledger.is_waiting() {
+            // All that polls have told of is applied, or suspected.
+            known.missed.store(0, Ordering::Release);
+        }
         let due = std::mem::take(&mut state.due);
         // Ordering: release pairs with the acquire of whoever reads it before L1: the suspicion is seen, and so is what messages have removed.
         known.verified.fetch_max(due, Ordering::AcqRel);
@@ -426,6 +464,11 @@ impl Deployment {
     fn known(&self, partition: Partition) -> &Known {
         &self.partitions[usize::from(partition.index())]
     }
+}
+
+/// Whether an error means that the store was not heard, and not that it refuses.
+fn is_silence(err: ErrorKind) -> bool {
+    matches!(err, ErrorKind::Unavailable | ErrorKind::Timeout)
 }
 
 /// For how long a poll verifies, in nanoseconds: put together once, for each hit needs it.

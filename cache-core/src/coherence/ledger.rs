@@ -58,8 +58,7 @@ impl Ledger {
     }
 
     /// Whether the message of a sequence was applied.
-    #[cfg(test)]
-    fn has(&self, incarnation: u64, sequence: u64) -> bool {
+    pub(crate) fn has(&self, incarnation: u64, sequence: u64) -> bool {
         incarnation == self.mark.incarnation && (sequence <= self.mark.sequence || self.beyond.contains(&sequence))
     }
 
@@ -84,6 +83,16 @@ impl Ledger {
             verdict = self.verify(sent);
         }
         verdict
+    }
+
+    /// Whether a poll has told of something that was not applied: what L1 has from before that may be overtaken.
+    pub(crate) fn lags(&self, meta: Meta) -> bool {
+        self.mark.incarnation != 0 && (meta.incarnation != self.mark.incarnation || meta.sequence > self.mark.sequence)
+    }
+
+    /// Whether answers to polls wait for a message.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.answers.is_empty()
     }
 
     fn settle(&mut self) {

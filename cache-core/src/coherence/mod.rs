@@ -4,6 +4,7 @@
 //! listens ([`Ear`]), applies what it hears, and every second polls how far the sequences have come ([`Meta`]). As long as all that was told is applied, L1
 //! is *verified* until a bound after the poll was sent; a message that was lost ends that, whatever TCP says. DESIGN.md has the whole; `spec/` checks it.
 
+mod again;
 mod deployment;
 mod ear;
 mod frame;
@@ -12,7 +13,7 @@ mod registry;
 mod replay;
 mod rounds;
 
-pub(crate) use deployment::{Deployment, Lease, Member, Standing};
+pub(crate) use deployment::{Deployment, Lease, Member, Standing, What};
 pub use ear::{Ear, Listening};
 pub(crate) use frame::Frame;
 pub use frame::Notice;

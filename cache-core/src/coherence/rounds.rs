@@ -1,17 +1,14 @@
 //! The rounds of polls: one a second, or as soon as somebody needs one.
 
 use super::deployment::{Deployment, Running, every_partition};
-use super::replay::Again;
 use crate::error::{Error, ErrorKind};
-use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
-use crate::remote::Invalidation;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Three polls a bound: two may be lost.
 const POLLS_A_BOUND: u32 = 3;
@@ -21,8 +18,6 @@ const RETRY: Duration = Duration::from_millis(250);
 const SPACING: Duration = Duration::from_millis(20);
 /// How long a read waits at most for a round before it asks L2 itself.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// How long a tombstone stays that is told again.
-const RETAIN: Duration = Duration::from_secs(60);
 
 /// How many rounds have ended. Not a `watch`: that wakes who waits in an order drawn at random, and a simulation has to repeat itself.
 #[derive(Debug, Default)]
@@ -96,7 +91,7 @@ impl Deployment {
                 Ok(meta) => self.answered(*partition, meta, sent, before),
                 Err(err) => {
                     well = false;
-                    self.failed(*partition, err);
+                    self.failed(*partition, err, sent);
                 }
             }
         }
@@ -106,7 +101,7 @@ impl Deployment {
             self.counts.poll_errors.fetch_add(1, Ordering::Relaxed);
         }
         self.ended.another();
-        self.tell_again().await;
+        self.tell_again();
         well
     }
 
@@ -133,56 +128,5 @@ impl Deployment {
             }
         };
         timeout(limit, verified).await.is_ok()
-    }
-
-    /// Tells a partition's new server what this node told the one before: a failover loses what had not been replicated.
-    async fn tell_again(&self) {
-        let (partitions, clears) = self.replay.lock().owed();
-        if is(Mutant::NoReplay) {
-            return;
-        }
-        // Once for all partitions: a clear reaches every master.
-        for namespace in clears {
-            let notice = super::Notice { node: self.signature(), namespace: namespace.clone() };
-            match self.tier.clear(&namespace, RETAIN, Some(&notice)).await {
-                Ok(_) => self.replay.lock().cleared_again(&namespace),
-                Err(err) => debug!(kind = ?err.kind(), "a clear from before a failover could not be repeated yet"),
-            }
-        }
-        for partition in partitions {
-            if self.tell_partition_again(partition).await {
-                self.replay.lock().told_again(partition);
-            }
-        }
-    }
-
-    async fn tell_partition_again(&self, partition: Partition) -> bool {
-        match self.again(partition) {
-            Again::Keys(told) => {
-                for (namespace, keys) in told {
-                    let notice = super::Notice { node: self.signature(), namespace };
-                    if let Err(err) = self.tell(&keys, &notice).await {
-                        debug!(kind = ?err.kind(), "what was told before a failover could not be told again yet");
-                        return false;
-                    }
-                }
-                true
-            }
-            Again::All => {
-                warn!("more was invalidated before a failover than is remembered: the caches of this process are cleared in L2");
-                for member in self.members() {
-                    let Ok(namespace) = crate::Namespace::new(&self.prefix, member.name()) else { continue };
-                    let notice = super::Notice { node: self.signature(), namespace: namespace.clone() };
-                    if self.tier.clear(&namespace, RETAIN, Some(&notice)).await.is_err() {
-                        return false;
-                    }
-                }
-                true
-            }
-        }
-    }
-
-    async fn tell(&self, keys: &[Invalidation], notice: &super::Notice) -> crate::Result<()> {
-        self.tier.invalidate(keys, RETAIN, Some(notice)).await.map(drop)
     }
 }

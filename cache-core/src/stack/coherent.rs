@@ -123,10 +123,11 @@ where
         })
     }
 
-    /// Whether an entry may be served, marked, now that L2 was asked in vain.
-    pub(super) fn in_grace(&self, local: &Local<V>, now: Moment) -> bool {
+    /// Whether an entry may be served, marked, now that L2 was asked and this came of it. Not if L2 has answered, if only by refusing, nor if the call was never sent.
+    pub(super) fn in_grace(&self, local: &Local<V>, err: &Error, now: Moment) -> bool {
         self.coherent.as_ref().is_some_and(|Coherent { deployment, coherence, .. }| {
             now < local.stamp.hard
+                && deployment.is_away(local.partition, err.kind(), now, coherence.bound)
                 && deployment.in_grace(local.partition, local.stamp.created, now, coherence.bound, coherence.grace)
         })
     }
@@ -169,6 +170,30 @@ where
         catch_unwind(AssertUnwindSafe(|| read_key(encoded))).ok().flatten()
     }
 
+    /// Lets go of those whose hash is to be let go of. `false` if some key could not be read.
+    fn let_go_of_some(&self, keys: &[(&[u8], Option<u64>)], which: impl Fn(u64) -> bool) -> bool {
+        let mut all_read = true;
+        for (encoded, version) in keys {
+            let Some(key) = self.read_key(encoded) else {
+                all_read = false;
+                continue;
+            };
+            let mut lets_go = false;
+            let done = survived(|| {
+                let hash = self.hash(&key);
+                lets_go = which(hash);
+                if lets_go {
+                    self.let_go(hash, &key, *version);
+                }
+            });
+            if done && lets_go {
+                self.sample(encoded, *version);
+            }
+            all_read &= done;
+        }
+        all_read
+    }
+
     /// Whether a flight's answer is good enough for who comes now. One that was begun long ago, in a partition that may have missed something since, is not:
     /// it would hand an old value to new readers, unmarked (`spec`, `JoinUnverified`).
     pub(super) fn may_join(&self, ticket: &Ticket) -> bool {
@@ -197,15 +222,11 @@ where
     }
 
     fn let_go_of(&self, keys: &[(&[u8], Option<u64>)]) -> bool {
-        let mut all_read = true;
-        for (encoded, version) in keys {
-            let done = self.read_key(encoded).is_some_and(|key| survived(|| self.let_go(self.hash(&key), &key, *version)));
-            if done {
-                self.sample(encoded, *version);
-            }
-            all_read &= done;
-        }
-        all_read
+        self.let_go_of_some(keys, |_| true)
+    }
+
+    fn let_go_of_own(&self, keys: &[(&[u8], Option<u64>)]) -> bool {
+        self.let_go_of_some(keys, |hash| !self.flights.is_blocked(hash))
     }
 
     fn ask_again(&self, encoded: &[u8]) -> bool {

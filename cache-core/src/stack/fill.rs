@@ -79,6 +79,10 @@ where
         let mut filling: Filling<'a> = Box::pin(l2.fill(key, token, version, at, body));
         match allowance.wait(filling.as_mut()).await {
             Some(filled) => Stowed::settled(self.filled(token, filled)),
+            // L1 has the value until L2 has refused it, a timeout later at most. That is no hole: what gets a fill refused takes a sequence and is told, so this entry is like any that L1 has had
+            // since before. The message poisons the ticket or removes it, and where that is lost, a poll says so within the bound. Two things tell nobody. A mark does not, of what was
+            // loaded just before it as of what was loaded long before; its unmark does, which comes before the write's `Ok`. A lease that went with its server does not; another
+            // server is another history, which suspects the entry.
             None => Stowed { keep: true, release: None, late: Some((token, filling)) },
         }
     }

@@ -271,7 +271,7 @@ where
                 Err(err) => {
                     self.l2_failed("get", &err);
                     let doubtful = job.doubtful.take().filter(|_| job.claim == Claim::Vacant && flight.ticket.is_live());
-                    let Some(local) = doubtful.filter(|local| self.in_grace(local, self.clock.now())) else {
+                    let Some(local) = doubtful.filter(|local| self.in_grace(local, &err, self.clock.now())) else {
                         return Before::Nothing;
                     };
                     self.counters.count(Event::Unverified);

@@ -291,7 +291,7 @@ where
                 Ok(read) => read,
                 Err(err) => {
                     inner.l2_failed("get", &err);
-                    let local = doubtful.filter(|local| boarding.is_live() && inner.in_grace(local, inner.clock.now()));
+                    let local = doubtful.filter(|local| boarding.is_live() && inner.in_grace(local, &err, inner.clock.now()));
                     let Some(local) = local else {
                         inner.counters.count(Event::L2Miss);
                         return Err(err);
@@ -383,7 +383,7 @@ where
                 Ok(read) => read,
                 Err(err) => {
                     let now = self.clock.now();
-                    let local = missing.doubtful.as_ref().filter(|local| boarding.is_live() && self.in_grace(local, now));
+                    let local = missing.doubtful.as_ref().filter(|local| boarding.is_live() && self.in_grace(local, &err, now));
                     if let Some(local) = local {
                         answered(at, Ok(Some(self.unverified_after_all(local.clone()))));
                     } else {

@@ -122,7 +122,7 @@ where
         } else {
             warn!(cache = %self.name, "too many invalidations could not be told: the whole cache will be cleared");
             owed.clears = 1;
-            self.flights.block_all(true);
+            self.flights.block_all();
             let hashes: Vec<_> = std::mem::take(&mut owed.keys).into_values().map(|debt| debt.hash).collect();
             hashes.into_iter().chain([hash]).for_each(|hash| self.flights.unblock(hash));
         }
@@ -147,11 +147,14 @@ where
         }
     }
 
-    /// The same for a clear.
+    /// Takes over a clear that failed, and its block of all keys.
     pub(super) fn owe_clear(self: &Arc<Self>) {
         let mut owed = self.recovery.0.lock();
         owed.clears += 1;
-        self.flights.block_all(true);
+        if owed.clears > 1 {
+            // The one that is owed already has a block.
+            self.flights.unblock_all();
+        }
         let hashes: Vec<_> = std::mem::take(&mut owed.keys).into_values().map(|debt| debt.hash).collect();
         for hash in hashes {
             self.flights.unblock(hash);
@@ -185,15 +188,14 @@ where
         match next {
             Next::Clear(clears) => {
                 let told = l2.clear().await?;
-                self.note_told(&[], &told.receipts);
+                // While all is still blocked: who may keep something from here on finds nothing older.
+                self.let_go_of_all();
+                self.note_cleared(&told.receipts);
                 let mut owed = self.recovery.0.lock();
                 owed.clears = owed.clears.saturating_sub(clears);
                 if owed.clears == 0 {
-                    self.flights.block_all(false);
+                    self.flights.unblock_all();
                 }
-                drop(owed);
-                self.flights.poison_all();
-                self.l1.clear();
             }
             Next::Keys(debts) => {
                 // A partition's by themselves: the master of one may be away, and another's not.

@@ -4,6 +4,7 @@ use super::chain::on_behalf;
 use super::origin::{BoxFuture, guarded};
 use super::second::{Second, foreign};
 use super::{Inner, TieredCache};
+use crate::coherence::What;
 use crate::counters::Event;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::flights::{Boarding, Flights};
@@ -21,6 +22,9 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// Keys that one call tells L2 of. A server does them well within the time of a call.
+const LOT: usize = 1_000;
 
 /// What [`TieredCache::close`] left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -174,8 +178,11 @@ where
         self.inner.apart(async move { inner.invalidate(&key, version).await }).await
     }
 
-    /// As [`invalidate`](Self::invalidate) for many keys, with one request to L2 for each partition that they are of. A result for each key, in their order:
-    /// where L2 could not be told of some, all get that error, and L2 will be told of all.
+    /// As [`invalidate`](Self::invalidate) for many keys, in lots of 1,000, one after the other, with one request to L2 for each partition that those are of. A result for each key, in their
+    /// order: where L2 could not be told of some of a lot, all of the lot get that error, and L2 will be told of all of it.
+    ///
+    /// A lot takes Redis about 10 ms, and one timeout of L2 at most; so does the whole for each 1,000 keys. Of keys that L2 could not be told 10,000 are remembered; with more of them the
+    /// whole cache is cleared in L2 once that can be told.
     ///
     /// # Errors
     /// For each key as [`invalidate`](Self::invalidate).
@@ -475,17 +482,35 @@ where
     }
 
     async fn invalidate_many(self: &Arc<Self>, keys: &[K]) -> Vec<Result<()>> {
-        let hashes: Vec<_> = keys.iter().map(|key| self.hash(key)).collect();
         self.counters.add(Event::Invalidation, keys.len() as u64);
-        let let_go = || keys.iter().zip(&hashes).for_each(|(key, hash)| self.let_go(*hash, key, None));
         let Some(l2) = &self.l2 else {
-            let_go();
-            return keys.iter().map(|_| Ok(())).collect();
+            for key in keys {
+                self.let_go(self.hash(key), key, None);
+            }
+            return vec![Ok(()); keys.len()];
         };
         self.wake();
+        let mut told: Vec<_> = keys.iter().enumerate().map(|(at, key)| (at, key, l2.key(key))).collect();
+        // By partitions, so by slots: in a cluster most lots of a long list are for one master, and those of another do not fail with it.
+        told.sort_by_key(|(_, _, remote)| remote.partition());
+        let mut results = vec![Ok(()); keys.len()];
+        for lot in told.chunks(LOT) {
+            let keys: Vec<_> = lot.iter().map(|(_, key, remote)| (*key, remote)).collect();
+            let outcomes = self.invalidate_lot(l2, &keys).await;
+            for ((at, ..), outcome) in lot.iter().zip(outcomes) {
+                results[*at] = outcome;
+            }
+        }
+        results
+    }
+
+    /// So many keys that one call tells them.
+    async fn invalidate_lot(self: &Arc<Self>, l2: &Second<K, V>, keys: &[(&K, &RemoteKey)]) -> Vec<Result<()>> {
+        let hashes: Vec<_> = keys.iter().map(|(key, _)| self.hash(*key)).collect();
+        let let_go = || keys.iter().zip(&hashes).for_each(|((key, _), hash)| self.let_go(*hash, key, None));
         let blocks: Vec<_> = hashes.iter().map(|hash| Block::new(&self.flights, *hash)).collect();
         let_go();
-        let invalidations: Vec<_> = keys.iter().map(|key| Invalidation { key: l2.key(key), version: None }).collect();
+        let invalidations: Vec<_> = keys.iter().map(|(_, key)| Invalidation { key: (*key).clone(), version: None }).collect();
         let told = l2.invalidate_many(&invalidations).await;
         let_go();
         match told {
@@ -495,7 +520,7 @@ where
                 told.outcome.into_iter().map(result).collect()
             }
             Err(err) => {
-                for (((key, hash), told), block) in keys.iter().zip(hashes).zip(&invalidations).zip(blocks) {
+                for ((((key, _), hash), told), block) in keys.iter().zip(hashes).zip(&invalidations).zip(blocks) {
                     self.counters.count(Event::InvalidationError);
                     if self.owe(key, hash, told, &err) {
                         block.hand_over();
@@ -510,10 +535,17 @@ where
     /// What this node has told others counts as heard here.
     pub(super) fn note_told(&self, keys: &[Invalidation], receipts: &[Receipt]) {
         if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
-            coherent.deployment.told(&l2.namespace, keys, receipts);
+            coherent.deployment.told(coherent.signature, &l2.namespace, What::Keys(keys), receipts);
             for told in keys {
                 self.sample(told.key.encoded(), told.version);
             }
+        }
+    }
+
+    /// The same for a clear, which may have no receipt: where the store had no memory to tell.
+    pub(super) fn note_cleared(&self, receipts: &[Receipt]) {
+        if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
+            coherent.deployment.told(coherent.signature, &l2.namespace, What::All, receipts);
         }
     }
 
@@ -529,30 +561,35 @@ where
 
     async fn clear(self: &Arc<Self>) -> Result<()> {
         self.counters.count(Event::Invalidation);
-        // As for a key.
-        let let_go = || {
-            self.flights.poison_all();
-            self.l1.clear();
-            self.flights.poison_all();
-        };
-        let_go();
+        self.let_go_of_all();
         let Some(l2) = &self.l2 else { return Ok(()) };
         self.wake();
         let outcome = l2.clear().await;
-        let_go();
+        // Not while L2 is scanned, for that may take long, and each read would go to the origin. But before all is let go of once more: who reads the older value from L2 from here on, where
+        // it could not be told, keeps it no more than who has read it before.
+        let block = AllBlocked::new(&self.flights);
+        self.let_go_of_all();
         match outcome {
             Ok(told) => {
-                self.note_told(&[], &told.receipts);
+                self.note_cleared(&told.receipts);
                 Ok(())
             }
             Err(err) => {
                 self.invalidation_failed("clear", &err);
                 if !matches!(err.kind(), ErrorKind::Config | ErrorKind::Closed) {
                     self.owe_clear();
+                    block.hand_over();
                 }
                 Err(err)
             }
         }
+    }
+
+    /// As of a key.
+    pub(super) fn let_go_of_all(&self) {
+        self.flights.poison_all();
+        self.l1.clear();
+        self.flights.poison_all();
     }
 
     pub(super) fn invalidation_failed(&self, verb: &'static str, err: &Error) {
@@ -575,6 +612,27 @@ pub(super) fn untold(err: Error) -> Error {
 struct Unstored {
     why: Error,
     leased: bool,
+}
+
+/// A block of all keys, taken back when it is dropped.
+struct AllBlocked<'a, K, V>(&'a Flights<K, V>);
+
+impl<'a, K, V> AllBlocked<'a, K, V> {
+    fn new(flights: &'a Flights<K, V>) -> Self {
+        flights.block_all();
+        Self(flights)
+    }
+
+    /// Whoever takes it over takes it back.
+    fn hand_over(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl<K, V> Drop for AllBlocked<'_, K, V> {
+    fn drop(&mut self) {
+        self.0.unblock_all();
+    }
 }
 
 /// A key's block, taken back when it is dropped.

@@ -42,6 +42,10 @@ pub enum Chaos {
     RefusedOf(&'static str),
     /// Fails invalidations of keys of this partition, as where its server is down and others are not. Passes everything else on.
     DownFor(Partition),
+    /// Has invalidations of more keys than this time out, as where a server cannot do so many in its time. Passes everything else on.
+    TooSlowFor(usize),
+    /// Passes invalidations and clears on and loses their receipts, as a server that had no memory to tell others.
+    NoReceipts,
     /// Passes reads on and holds their answers until the chaos changes: what comes then is old.
     HeldAnswers,
     /// The same of calls of this verb alone, whether or not they change the store.
@@ -223,6 +227,10 @@ impl<T> ChaosTier<T> {
         std::mem::take(&mut self.verbs.lock())
     }
 
+    fn without_receipts<R>(&self, told: Told<R>) -> Told<R> {
+        if *self.chaos.borrow() == Chaos::NoReceipts { Told::silently(told.outcome) } else { told }
+    }
+
     async fn through<R>(&self, verb: &'static str, call: impl Future<Output = Result<R>>) -> Result<R> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         self.verbs.lock().push(verb);
@@ -301,7 +309,13 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
         {
             return Err(lost());
         }
-        self.through("invalidate", self.inner.invalidate(keys, retain, notice)).await
+        if let Chaos::TooSlowFor(most) = *self.chaos.borrow()
+            && keys.len() > most
+        {
+            return Err(Error::new(ErrorKind::Timeout, "chaos: the server is not done with so many keys in time"));
+        }
+        let told = self.through("invalidate", self.inner.invalidate(keys, retain, notice)).await?;
+        Ok(self.without_receipts(told))
     }
 
     async fn put(&self, key: &RemoteKey, put: &Put, retain: Duration, notice: Option<&Notice>) -> Result<Told<PutOutcome>> {
@@ -317,7 +331,8 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
     }
 
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
-        self.through("clear", self.inner.clear(namespace, retain, notice)).await
+        let told = self.through("clear", self.inner.clear(namespace, retain, notice)).await?;
+        Ok(self.without_receipts(told))
     }
 
     /// Not counted among the calls.

@@ -1,12 +1,11 @@
 //! What a deployment does with what its store tells it.
 
-use super::{Deployment, Member};
+use super::Deployment;
 use crate::coherence::Ear;
 use crate::coherence::Frame;
 use crate::key::Named;
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 impl Ear for Deployment {
@@ -45,11 +44,18 @@ impl Ear for Deployment {
             // A newer version's news: something has changed.
             None => self.suspect(partition),
             Some(news) => {
-                // Not whoever sent it, which lets go before and after it tells, and keeps the key blocked in between.
-                let concerned =
-                    |member: &&Arc<dyn Member>| member.name().as_bytes() == news.name && member.signature() != news.node;
-                for member in self.members().iter().filter(concerned) {
-                    if !news.keys.as_ref().is_some_and(|keys| member.let_go_of(keys)) {
+                let is_applied = self.known(partition).state.lock().ledger.has(frame.incarnation, frame.sequence);
+                for member in self.members().iter().filter(|member| member.name().as_bytes() == news.name) {
+                    let is_own = member.signature() == news.node;
+                    // Whoever sent it lets go before and after it tells, and skips it once it has said so. Where nobody has, because the answer is on its way, or because nobody waits
+                    // for one any more, its block tells the two apart: so that a `put` whose message is faster than its answer does not throw its own value away.
+                    let has_let_go = match &news.keys {
+                        _ if is_own && is_applied => true,
+                        Some(keys) if is_own => member.let_go_of_own(keys),
+                        Some(keys) => member.let_go_of(keys),
+                        None => false,
+                    };
+                    if !has_let_go {
                         self.has_suspect(&**member, partition);
                     }
                 }

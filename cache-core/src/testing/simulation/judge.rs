@@ -2,7 +2,7 @@
 
 use super::database::{Database, Row};
 use super::plan::Plan;
-use super::world::{Change, Executed, Node, Watch, World};
+use super::world::{Asked, Change, Executed, Node, Watch, World};
 use crate::answer::{Freshness, Tier};
 use crate::codec::{Codec, MessagePack};
 use crate::coherence::Frame;
@@ -90,6 +90,8 @@ struct Claim {
     only: Option<usize>,
     /// It is of L1 alone.
     kept: bool,
+    /// A poll has told the process so, and no message: it is of what is served in grace alone.
+    polled: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -104,6 +106,7 @@ struct Message {
 struct Execution {
     at: Instant,
     process: usize,
+    node: usize,
     key: usize,
     version: u64,
 }
@@ -133,6 +136,10 @@ struct Seen {
     reads: Vec<Read>,
     /// By process, since when it does not listen.
     deaf: HashMap<usize, Instant>,
+    /// By process, how often it has begun to listen, and whether a poll was sent and answered under one subscription.
+    subscriptions: HashMap<usize, (u64, bool)>,
+    /// The version that polls have last told a process of, by process and key.
+    polled: HashMap<(usize, usize), u64>,
     /// Marks by process and key, and what was committed under them: mark, commit, version.
     marks: HashMap<(usize, usize), Duration>,
     commits: Vec<(usize, usize, Duration, Duration, u64)>,
@@ -321,7 +328,8 @@ impl Judge {
             let mut seen = self.seen.lock();
             let was_told = seen.executed(process, key, version, began).is_some();
             // The node itself knows at once, whatever became of it.
-            let claim = |from: Instant, only| Claim { key, version, process, node, since: began, from, only, kept: false };
+            let claim =
+                |from: Instant, only| Claim { key, version, process, node, since: began, from, only, kept: false, polled: false };
             seen.claims.push(claim(ended, Some(process)));
             // What could not be told is told as soon as it can be.
             let told = if is_ok { Some(ended) } else { self.plan.told_by(node, ended.time).map(Instant::end_of) };
@@ -398,6 +406,7 @@ impl Judge {
             let (version, node, from) = (claim.version, claim.node, claim.from.time);
             match claim.only {
                 _ if claim.kept && tier != Some(Tier::L1) => {}
+                _ if claim.polled && (is_verified || tier != Some(Tier::L1)) => {}
                 Some(process)
                     if process == read.process && claim.from < read.began && !self.lost(seen, claim, read, Duration::ZERO) =>
                 {
@@ -417,7 +426,8 @@ impl Judge {
         if let Some(Written { version, process, node, since }) = read.after
             && version > read.row.version
         {
-            let claim = Claim { key: read.key, version, process, node, since, from: read.began, only: None, kept: false };
+            let claim =
+                Claim { key: read.key, version, process, node, since, from: read.began, only: None, kept: false, polled: false };
             if !self.lost(seen, &claim, read, Duration::ZERO) {
                 return violation("I12", since.time, format!("{got}, with the token of {version}"));
             }
@@ -490,7 +500,7 @@ impl Watch for Judge {
             let mut seen = self.seen.lock();
             for (key, version) in told.iter().copied() {
                 seen.floors[key] = seen.floors[key].max(version);
-                seen.executions.push(Execution { at: now, process, key, version });
+                seen.executions.push(Execution { at: now, process, node: call.node, key, version });
             }
             for receipt in call.receipts {
                 let of = told.iter().filter(|(key, _)| self.remote[*key].partition() == receipt.partition);
@@ -540,7 +550,8 @@ impl Watch for Judge {
             // Who has sent it keeps the key blocked until it has the answer.
             if by != process {
                 let since = Instant { order: at.order - 1, time: at.time };
-                let claim = Claim { key, version, process: by, node, since, from, only: Some(process), kept: false };
+                let claim =
+                    Claim { key, version, process: by, node, since, from, only: Some(process), kept: false, polled: false };
                 self.seen.lock().claims.push(claim);
             }
         }
@@ -556,14 +567,58 @@ impl Watch for Judge {
         let from = self.instant();
         let Change { key, version } = *change;
         self.note(Some(key), || format!("process {process} hears that a foreign program may have written {version}"));
-        let claim = Claim { key, version, process, node: 0, since: from, from, only: Some(process), kept: true };
+        let claim = Claim { key, version, process, node: 0, since: from, from, only: Some(process), kept: true, polled: false };
         self.seen.lock().claims.push(claim);
+    }
+
+    fn asks(&self, process: usize) -> Asked {
+        let order = self.instant().order;
+        let seen = self.seen.lock();
+        let subscription = seen.subscriptions.get(&process).filter(|_| !seen.deaf.contains_key(&process));
+        Asked { order, subscription: subscription.map_or(0, |(count, _)| *count) }
+    }
+
+    fn learns(&self, process: usize, asked: Asked) {
+        let from = self.instant();
+        let mut guard = self.seen.lock();
+        let seen = &mut *guard;
+        let listens = !seen.deaf.contains_key(&process);
+        let Some((subscription, has_counted)) = seen.subscriptions.get_mut(&process) else { return };
+        if self.plan.grace.is_zero() {
+            return;
+        }
+        // Before a poll has counted a process knows of nothing what it should have.
+        if !*has_counted {
+            *has_counted = listens && asked.subscription == *subscription;
+            return;
+        }
+        for key in 0..self.remote.len() {
+            let told = seen.executions.iter().filter(|one| one.key == key && one.at.order < asked.order);
+            if let Some(Execution { at, process: by, node, version, .. }) = told.max_by_key(|one| one.version) {
+                let (since, version) = (Instant { order: at.order - 1, time: at.time }, *version);
+                let claim = Claim {
+                    key,
+                    version,
+                    process: *by,
+                    node: *node,
+                    since,
+                    from,
+                    only: Some(process),
+                    kept: false,
+                    polled: true,
+                };
+                if seen.polled.insert((process, key), version) != Some(version) {
+                    seen.claims.push(claim);
+                }
+            }
+        }
     }
 
     fn listens(&self, process: usize, listens: bool) {
         let now = self.instant();
         let mut seen = self.seen.lock();
         if listens {
+            seen.subscriptions.entry(process).or_default().0 += 1;
             seen.deaf.remove(&process);
         } else {
             seen.deaf.entry(process).or_insert(now);

@@ -231,7 +231,12 @@ impl RemoteTier for SimulatedTier {
             }
             now(server.poll(&prefix, &partitions))
         };
-        self.send(call, poll, none).await
+        let asked = self.net.watching(|watch| watch.asks(self.process.id()));
+        let answer = self.send(call, poll, none).await;
+        if let (Ok(_), Some(asked)) = (&answer, asked) {
+            self.net.watching(|watch| watch.learns(self.process.id(), asked));
+        }
+        answer
     }
 
     fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {

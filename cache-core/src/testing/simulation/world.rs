@@ -126,6 +126,10 @@ pub(super) trait Watch: Send + Sync {
     fn changed(&self, process: usize, change: &Change);
     /// Which version of a row a change of its key goes by that happens now.
     fn change(&self, key: &[u8]) -> Option<Change>;
+    /// A process sends a poll: what is to be given back with its answer.
+    fn asks(&self, process: usize) -> Asked;
+    /// It was answered.
+    fn learns(&self, process: usize, asked: Asked);
     /// A process listens from now on, or does not.
     fn listens(&self, process: usize, listens: bool);
     /// A replica has all there is now, and will be promoted.
@@ -139,6 +143,13 @@ pub(super) trait Watch: Send + Sync {
 pub(super) struct Change {
     pub(super) key: usize,
     pub(super) version: u64,
+}
+
+/// When a poll was sent, by the judge's count of events, and under which of the process's subscriptions; 0 for none.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) order: u64,
+    pub(super) subscription: u64,
 }
 
 /// A call that the server has done.
