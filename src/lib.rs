@@ -69,7 +69,7 @@ pub use cache_memory::{
 pub use cache_redis::Driver;
 #[cfg(feature = "redis")]
 pub use cache_redis::{
-    Health, KeyPrefix, NodeHealth, RedisTier, RedisTierBuilder, Remaining, ReplicaReads, Role, ServerInfo, Swept,
+    Health, NodeHealth, RedisTier, RedisTierBuilder, Remaining, ReplicaReads, Role, ServerInfo, Swept,
 };
 #[cfg(feature = "sharding")]
 pub use cache_sharding as sharding;

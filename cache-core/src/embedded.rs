@@ -192,6 +192,26 @@ impl Default for EmbeddedTier {
     }
 }
 
+impl EmbeddedTier {
+    /// Invalidates what is wanted, and tells all.
+    fn sweep(&self, retain: Duration, notice: Option<&Notice>, wanted: impl Fn(&[u8]) -> bool) -> Told<u64> {
+        let now = self.clock.unix_ms();
+        let mut told = Told::default();
+        let messages = self.with(|store| {
+            told.outcome = store.sweep(retain, now, wanted);
+            let mut messages = Vec::new();
+            if let Some(notice) = notice {
+                let frame = notice.frame_of_all();
+                let partitions = (0..=u8::MAX).map(Partition::from_index);
+                messages.extend(partitions.map(|partition| store.publish(notice, partition, &frame, &mut told.receipts)));
+            }
+            messages
+        });
+        deliver(messages);
+        told
+    }
+}
+
 impl Store {
     fn live(&self, key: &[u8], now: u64) -> Option<&Entry> {
         self.entries.get(key).filter(|entry| entry.expires > now)
@@ -383,20 +403,17 @@ impl RemoteTier for EmbeddedTier {
     }
 
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
-        let now = self.clock.unix_ms();
-        let mut told = Told::default();
-        let messages = self.with(|store| {
-            told.outcome = store.clear(namespace, retain, now);
-            let mut messages = Vec::new();
-            if let Some(notice) = notice {
-                let frame = notice.frame_of_all();
-                let partitions = (0..=u8::MAX).map(Partition::from_index);
-                messages.extend(partitions.map(|partition| store.publish(notice, partition, &frame, &mut told.receipts)));
-            }
-            messages
-        });
-        deliver(messages);
-        Ok(told)
+        Ok(self.sweep(retain, notice, |key| namespace.contains(key)))
+    }
+
+    async fn invalidate_prefix(
+        &self,
+        namespace: &Namespace,
+        prefix: &crate::KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<u64>> {
+        Ok(self.sweep(retain, notice, |key| namespace.contains(key) && prefix.may_match(namespace, key)))
     }
 
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
@@ -428,8 +445,8 @@ impl RemoteTier for EmbeddedTier {
 }
 
 impl Store {
-    fn clear(&mut self, namespace: &Namespace, retain: Duration, now: u64) -> u64 {
-        let keys: Vec<Bytes> = self.entries.keys().filter(|key| namespace.contains(key)).cloned().collect();
+    fn sweep(&mut self, retain: Duration, now: u64, wanted: impl Fn(&[u8]) -> bool) -> u64 {
+        let keys: Vec<Bytes> = self.entries.keys().filter(|key| wanted(key)).cloned().collect();
         let mut cleared = 0;
         for key in keys {
             let slot = self.slot(&key, now);

@@ -25,6 +25,7 @@ mod mutant;
 mod partition;
 mod payload;
 mod places;
+mod prefix;
 pub mod record;
 mod remote;
 mod stack;
@@ -60,6 +61,7 @@ pub use partition::{PARTITIONS, Partition};
 pub use payload::Compression;
 #[cfg(feature = "encryption")]
 pub use payload::Keyring;
+pub use prefix::KeyPrefix;
 pub use remote::{
     Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt,
     RemoteTier, Source, Told, Unmark,

@@ -5,6 +5,7 @@ use crate::diagnosis::{Examine, Examined};
 use crate::error::Result;
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
+use crate::prefix::KeyPrefix;
 use crate::record::Body;
 use crate::token::Token;
 use async_trait::async_trait;
@@ -280,6 +281,17 @@ pub trait RemoteTier: Send + Sync + 'static {
     /// number of all keys in the store. Returns how many records were tombstoned. With a notice, other nodes are told for every partition, after that.
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>>;
 
+    /// As [`clear`](Self::clear), of the keys that begin so. What is told is the same: a message names no prefix. Clears the namespace unless told, which is more.
+    async fn invalidate_prefix(
+        &self,
+        namespace: &Namespace,
+        _prefix: &KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<u64>> {
+        self.clear(namespace, retain, notice).await
+    }
+
     /// How far the partitions' sequences have come, those of the deployment with this prefix, in their order. Begins those that are absent: absence
     /// is never "unchanged". Only a master answers.
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>>;
@@ -359,6 +371,16 @@ impl<T: RemoteTier + ?Sized> RemoteTier for std::sync::Arc<T> {
 
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
         (**self).clear(namespace, retain, notice).await
+    }
+
+    async fn invalidate_prefix(
+        &self,
+        namespace: &Namespace,
+        prefix: &KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<u64>> {
+        (**self).invalidate_prefix(namespace, prefix, retain, notice).await
     }
 
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {

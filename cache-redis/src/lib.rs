@@ -254,8 +254,9 @@ mod verbs;
 mod vitals;
 
 pub use builder::RedisTierBuilder;
+pub use cache_core::KeyPrefix;
 #[cfg(feature = "fred")]
 pub use config::Driver;
-pub use ops::{Health, KeyPrefix, NodeHealth, Remaining, Role, ServerInfo, Swept};
+pub use ops::{Health, NodeHealth, Remaining, Role, ServerInfo, Swept};
 pub use replicas::ReplicaReads;
 pub use tier::RedisTier;

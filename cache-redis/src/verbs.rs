@@ -12,8 +12,8 @@ use bytes::Bytes;
 use cache_core::record::{Body, HEAD_LEN, HEADER_LEN, Record, State, check, millis};
 use cache_core::{
     Acquire, Acquired, Claim, Deployments, Ear, Error, ErrorKind, Examine, Examined, Fetched, Fill, Filled, Invalidated,
-    Invalidation, Listening, Mark, Marked, Meta, Namespace, Notice, Partition, Put, PutOutcome, Receipt, RemoteKey, RemoteTier,
-    Result, Source, Token, Told, Unmark,
+    Invalidation, KeyPrefix, Listening, Mark, Marked, Meta, Namespace, Notice, Partition, Put, PutOutcome, Receipt, RemoteKey,
+    RemoteTier, Result, Source, Token, Told, Unmark,
 };
 use redis::{Cmd, RedisResult, Value};
 use std::sync::Weak;
@@ -172,6 +172,17 @@ impl RemoteTier for RedisTier {
             None => Vec::new(),
         };
         Ok(Told { outcome, receipts })
+    }
+
+    async fn invalidate_prefix(
+        &self,
+        namespace: &Namespace,
+        prefix: &KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<u64>> {
+        let (swept, receipts) = self.sweep_prefix(namespace, prefix, retain, notice, &mut |_| ()).await?;
+        Ok(Told { outcome: swept.tombstoned, receipts })
     }
 
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {

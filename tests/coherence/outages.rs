@@ -358,6 +358,18 @@ async fn c6_what_was_told_before_any_poll_was_answered_is_told_again() {
 }
 
 #[tokio::test]
+async fn a_prefix_that_could_not_be_told_is_owed_as_a_clear() {
+    let world = World::new();
+    let [a, b] = [world.node(), world.node()];
+    b.read(1).await;
+    world.commit(1, 7);
+    a.l2.set(Chaos::RefusedOf("invalidate_prefix"));
+    a.cache.invalidate_prefix(&cachestack::KeyPrefix::text("1")).await.unwrap_err();
+    until("it is cleared instead", || a.cache.stats().coherence.owed == 0).await;
+    assert_eq!((a.read(1).await.0, b.read(1).await.0), (7, 7));
+}
+
+#[tokio::test]
 async fn c6_polls_go_on_while_a_clear_is_told_again() {
     let (world, [a, _b], replica) = before_a_failover().await;
     a.cache.clear().await.unwrap();

@@ -4,7 +4,7 @@ use crate::nodes::{BOUND, KEYS, World, eventually, remote};
 use crate::on_both;
 use crate::servers::Servers;
 use cachestack::testing::Messages;
-use cachestack::{Freshness, Tier};
+use cachestack::{Freshness, KeyPrefix, Tier};
 
 on_both! {
     Servers::one;
@@ -13,6 +13,7 @@ on_both! {
     d4_one_message_for_an_invalidation_and_none_for_reads;
     d5_a_node_that_may_not_subscribe_is_never_ready_and_asks_l2;
     d6_a_message_of_a_later_version_has_its_partition_asked_about;
+    a_prefix_is_followed_like_a_key_though_every_message_is_lost;
     suspects_are_asked_of_redis_and_not_of_the_database;
     a_read_given_a_write_is_no_older_on_any_node;
     an_invalidation_whose_caller_went_away_is_followed;
@@ -33,6 +34,25 @@ async fn d1_no_hit_is_older_than_the_bound_though_every_message_is_lost(servers:
         b.follows_within_the_bound(&world, KEYS).await;
     }
     assert!(b.cache.stats().coherence.suspicions > 0);
+}
+
+async fn a_prefix_is_followed_like_a_key_though_every_message_is_lost(servers: Servers) {
+    let world = World::over(&servers);
+    let (a, b) = (world.node().await, world.node().await);
+    let begins_so = |key: &u64| key.to_string().starts_with('1');
+    for (round, fate) in [(1, Messages::Delivered), (2, Messages::Lost)] {
+        for key in KEYS {
+            a.read(key).await;
+            b.read(key).await;
+        }
+        b.l2.set_messages(fate);
+        KEYS.filter(begins_so).for_each(|key| world.commit(key, round));
+        let queries = world.queries();
+        a.cache.invalidate_prefix(&KeyPrefix::text("1")).await.unwrap();
+        assert_eq!(a.read(1).await, round, "this node at once");
+        b.follows_within_the_bound(&world, KEYS).await;
+        assert_eq!(world.queries() - queries, KEYS.filter(begins_so).count() as u64, "all else is in Redis still");
+    }
 }
 
 async fn d3_messages_tripled_and_reversed_are_idempotent(servers: Servers) {

@@ -94,6 +94,17 @@ macro_rules! forward_verbs {
                 self.through($crate::layers::Verb::Clear, || self.inner.clear(namespace, retain, notice)).await
             }
 
+            async fn invalidate_prefix(
+                &self,
+                namespace: &$crate::Namespace,
+                prefix: &$crate::KeyPrefix,
+                retain: std::time::Duration,
+                notice: Option<&$crate::Notice>,
+            ) -> $crate::Result<$crate::Told<u64>> {
+                self.through($crate::layers::Verb::Clear, || self.inner.invalidate_prefix(namespace, prefix, retain, notice))
+                    .await
+            }
+
             // Not through the layer: polls are nobody's call, so none waits behind them, and they are neither counted nor held off by a breaker.
             async fn poll(
                 &self,

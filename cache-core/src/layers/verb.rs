@@ -17,7 +17,7 @@ pub enum Verb {
     Invalidate,
     /// Stores a versioned value.
     Put,
-    /// Invalidates a namespace.
+    /// Invalidates a namespace, or what begins alike in one.
     Clear,
     /// Announces a write.
     Mark,

@@ -63,7 +63,7 @@ use std::time::Duration;
 /// A read waits for L2 for one [timeout](crate::RemoteTier::timeout) of the tier at most, in all that it asks of it: a miss reads, takes the lease, and stores what was
 /// loaded. What L2 has not taken by then it takes behind the answer. Where this node has to learn first whether it may have missed something, after a pause of the process, say, half of
 /// one comes on top. The origin has [`Builder::load_timeout`], half of which may go into waiting for another node's load. `insert`, `invalidate` and `clear` wait for
-/// one timeout (`clear`: of its own); a write for two, for what must be told is told although something before it took long.
+/// one timeout (`clear`: of its own; `invalidate_many`: for each 1,000 keys); a write for two, for what must be told is told although something before it took long.
 ///
 /// # Cancellation
 ///

@@ -187,7 +187,7 @@ where
         let Some(next) = self.recovery.next() else { return Ok(true) };
         match next {
             Next::Clear(clears) => {
-                let told = l2.clear().await?;
+                let told = l2.clear(None).await?;
                 // While all is still blocked: who may keep something from here on finds nothing older.
                 self.let_go_of_all();
                 self.note_cleared(&told.receipts);

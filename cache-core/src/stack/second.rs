@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key::{KeyParts, Namespace, RemoteKey};
 use crate::partition::Partition;
 use crate::payload::{Packing, Unpackable};
+use crate::prefix::KeyPrefix;
 use crate::record::{Body, Flags, HEADER_LEN, Life, Record, State, Unreadable, is_value_of};
 use crate::remote::{
     Acquire, Acquired, Claim, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, Receipt,
@@ -233,8 +234,13 @@ impl<K, V: 'static> Second<K, V> {
         if told.outcome == Invalidated::Foreign { Err(foreign()) } else { Ok(told.receipts) }
     }
 
-    pub(crate) async fn clear(&self) -> Result<Told<u64>> {
-        self.tier.clear(&self.namespace, self.retain, self.notice.as_ref()).await
+    /// All of them, or those that begin so.
+    pub(crate) async fn clear(&self, prefix: Option<&KeyPrefix>) -> Result<Told<u64>> {
+        let notice = self.notice.as_ref();
+        match prefix {
+            None => self.tier.clear(&self.namespace, self.retain, notice).await,
+            Some(prefix) => self.tier.invalidate_prefix(&self.namespace, prefix, self.retain, notice).await,
+        }
     }
 }
 

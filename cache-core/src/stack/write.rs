@@ -12,6 +12,7 @@ use crate::key::RemoteKey;
 use crate::local::{LocalTier, Terms};
 use crate::mutant::{Mutant, is};
 use crate::partition::Partition;
+use crate::prefix::KeyPrefix;
 use crate::record::Life;
 use crate::remote::{Acquired, Claim, Filled, Invalidated, Invalidation, PutOutcome, Receipt};
 use crate::token::Token;
@@ -229,7 +230,32 @@ where
     /// As [`invalidate`](Self::invalidate); part of L2 may be cleared.
     pub async fn clear(&self) -> Result<()> {
         let inner = self.inner.clone();
-        self.inner.apart(async move { inner.clear().await }).await
+        self.inner.apart(async move { inner.clear(None).await }).await
+    }
+
+    /// Makes every value unreadable whose key begins so, in L2, and with the promise of [`invalidate`](Self::invalidate). L1, of this node and of all others, lets go of whatever it has of
+    /// this cache: a message names no prefix. What it lets go of and was not meant is in L2 still.
+    ///
+    /// The cost is that of [`clear`](Self::clear): a `SCAN` of the whole store. For what is done often, make it a cache of its own, or put a version into the key. Keys over 200 bytes are known to L2 by a digest, so
+    /// all of them go with each prefix.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use cache_core::{EmbeddedTier, KeyPrefix, TieredCache};
+    ///
+    /// let orders = TieredCache::<(u64, u64), String>::builder("orders").l2(EmbeddedTier::new()).build()?;
+    /// orders.insert(&(17, 1), "of customer 17".to_owned()).await?;
+    /// orders.insert(&(170, 1), "of customer 170".to_owned()).await?;
+    /// orders.invalidate_prefix(&KeyPrefix::parts(["17"])).await?;
+    /// assert_eq!(orders.get_many(&[(17, 1), (170, 1)]).await, [None, Some("of customer 170".to_owned())]);
+    /// # Ok::<_, cache_core::Error>(()) }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear). A prefix that L2 could not be told of is owed as a clear of the whole cache.
+    pub async fn invalidate_prefix(&self, prefix: &KeyPrefix) -> Result<()> {
+        let (inner, prefix) = (self.inner.clone(), prefix.clone());
+        self.inner.apart(async move { inner.clear(Some(&prefix)).await }).await
     }
 
     /// Closes the cache: it forgets L1, takes no more calls (they get [`ErrorKind::Closed`], `get` gets `None`), waits for
@@ -559,12 +585,12 @@ where
         self.flights.poison(hash);
     }
 
-    async fn clear(self: &Arc<Self>) -> Result<()> {
+    async fn clear(self: &Arc<Self>, prefix: Option<&KeyPrefix>) -> Result<()> {
         self.counters.count(Event::Invalidation);
         self.let_go_of_all();
         let Some(l2) = &self.l2 else { return Ok(()) };
         self.wake();
-        let outcome = l2.clear().await;
+        let outcome = l2.clear(prefix).await;
         // Not while L2 is scanned, for that may take long, and each read would go to the origin. But before all is let go of once more: who reads the older value from L2 from here on, where
         // it could not be told, keeps it no more than who has read it before.
         let block = AllBlocked::new(&self.flights);

@@ -5,6 +5,7 @@ use crate::diagnosis::{Examine, Examined};
 use crate::error::{Error, ErrorKind, Result};
 use crate::key::{Namespace, RemoteKey};
 use crate::partition::Partition;
+use crate::prefix::KeyPrefix;
 use crate::remote::{
     Acquire, Acquired, Fetched, Fill, Filled, Invalidated, Invalidation, Mark, Marked, Put, PutOutcome, RemoteTier, Told, Unmark,
 };
@@ -333,6 +334,16 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
         let told = self.through("clear", self.inner.clear(namespace, retain, notice)).await?;
         Ok(self.without_receipts(told))
+    }
+
+    async fn invalidate_prefix(
+        &self,
+        namespace: &Namespace,
+        prefix: &KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+    ) -> Result<Told<u64>> {
+        self.through("invalidate_prefix", self.inner.invalidate_prefix(namespace, prefix, retain, notice)).await
     }
 
     /// Not counted among the calls.

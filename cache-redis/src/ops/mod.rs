@@ -6,14 +6,12 @@ mod examine;
 mod health;
 mod info;
 mod life;
-mod prefix;
 mod sequences;
 mod sweep;
 
 pub use health::{Health, NodeHealth};
 pub use info::{Role, ServerInfo};
 pub use life::Remaining;
-pub use prefix::KeyPrefix;
 pub use sweep::Swept;
 
 use cache_core::{Error, ErrorKind};

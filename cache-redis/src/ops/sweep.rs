@@ -1,13 +1,12 @@
 //! Sweeps: every key of a namespace, or those that begin alike, by SCAN over every master.
 
-use super::KeyPrefix;
 use crate::invalidate::{INVALIDATE_BATCH, Lot};
 use crate::multiplexer::Request;
 use crate::node::Node;
 use crate::tier::{RedisTier, failed, read};
 
 use bytes::Bytes;
-use cache_core::{Namespace, Notice, Result};
+use cache_core::{KeyPrefix, Namespace, Notice, Receipt, Result};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,12 +82,27 @@ impl RedisTier {
         retain: Duration,
         mut progress: impl FnMut(&Swept) + Send,
     ) -> Result<Swept> {
-        let verb = "invalidate_prefix";
-        let swept = self.sweep(verb, namespace, retain, &|key| prefix.may_match(namespace, key), &mut progress).await?;
         // No node's number, so that no node takes it for its own news.
         let notice = Notice { node: fastrand::u64(..), namespace: namespace.clone() };
-        self.tell_all(verb, &notice).await?;
-        Ok(swept)
+        Ok(self.sweep_prefix(namespace, prefix, retain, Some(&notice), &mut progress).await?.0)
+    }
+
+    /// The same, told by whomever.
+    pub(crate) async fn sweep_prefix(
+        &self,
+        namespace: &Namespace,
+        prefix: &KeyPrefix,
+        retain: Duration,
+        notice: Option<&Notice>,
+        progress: &mut (dyn FnMut(&Swept) + Send),
+    ) -> Result<(Swept, Vec<Receipt>)> {
+        let verb = "invalidate_prefix";
+        let swept = self.sweep(verb, namespace, retain, &|key| prefix.may_match(namespace, key), progress).await?;
+        let receipts = match notice {
+            Some(notice) => self.tell_all(verb, notice).await?,
+            None => Vec::new(),
+        };
+        Ok((swept, receipts))
     }
 
     /// Tombstones the records of a namespace whose Redis keys are wanted.

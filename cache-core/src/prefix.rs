@@ -1,15 +1,15 @@
 //! What keys of a namespace begin with, seen through their encoding.
 
-use cache_core::Namespace;
+use crate::key::Namespace;
 use std::fmt;
 
-/// Begins the encoding of a key of several parts; see [`Key`](cache_core::Key).
+/// Begins the encoding of a key of several parts; see [`Key`](crate::Key).
 const LIST: u8 = b'(';
 
 /// What the keys of a sweep begin with. Made of a key's own bytes, not of a pattern: no character means anything but itself.
 ///
 /// ```
-/// use cache_redis::KeyPrefix;
+/// use cache_core::KeyPrefix;
 ///
 /// let of_one_part = KeyPrefix::text("user:17:");       // keys such as "user:17:orders"
 /// let of_several = KeyPrefix::parts(["17", "orders"]); // keys such as (17, "orders", 2026)
@@ -59,8 +59,8 @@ impl KeyPrefix {
         Self(Prefix::Parts(encoded, only))
     }
 
-    /// Whether a Redis key of this namespace begins so, or may: of a long key only a digest is known.
-    pub(crate) fn may_match(&self, namespace: &Namespace, key: &[u8]) -> bool {
+    /// Whether a key in L2 of this namespace begins so, or may: of a long key only a digest is known. For tiers.
+    pub fn may_match(&self, namespace: &Namespace, key: &[u8]) -> bool {
         let Some(close) = key.iter().position(|byte| *byte == b'}') else { return false };
         let name_ends = close + 2 + namespace.name().len();
         match key.get(name_ends..) {
@@ -91,7 +91,7 @@ fn sole_part(encoded: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use cache_core::{Key, RemoteKey};
+    use crate::key::{Key, RemoteKey};
     use proptest::prelude::*;
 
     fn namespace() -> Namespace {
