@@ -49,7 +49,7 @@ impl World {
             async move { if value == 0 { Err(io::Error::other("down")) } else { Ok(value) } }
         };
         Cache::builder("t")
-            .l1(MemoryTier::new(100))
+            .l1(MemoryTier::new(10_000))
             .l2(self.l2.clone())
             .clock(self.hands.clock())
             .ttl(ttl)

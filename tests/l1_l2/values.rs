@@ -30,7 +30,7 @@ async fn l1_never_outlives_l2() {
 }
 
 #[tokio::test]
-async fn what_l2_has_is_as_old_as_the_start_of_its_load_or_as_its_insert() {
+async fn f3_what_l2_has_is_as_old_as_the_start_of_its_load_or_as_its_insert() {
     let world = World::new();
     let (loads, reads) = (world.node(), world.node());
     let slow = Slow::new();
@@ -47,6 +47,38 @@ async fn what_l2_has_is_as_old_as_the_start_of_its_load_or_as_its_insert() {
     loads.insert(&1, 2).await.unwrap();
     world.hands.advance(seconds(20));
     assert_eq!(world.node().get_cached(&1).await.unwrap().unwrap().age, seconds(20));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn f2_many_keys_of_one_ttl_cost_one_load_each_when_they_end_and_do_not_end_together() {
+    const KEYS: u64 = 2_000;
+    let world = World::new();
+    let ttl = || Ttl::seconds(100).jitter(0.1);
+    let nodes = [world.node_with(ttl()), world.node_with(ttl())];
+    let loads = || nodes.iter().map(|node| node.stats().loads).sum::<u64>();
+    let read_all = async || {
+        let mut readers = tokio::task::JoinSet::new();
+        for key in 0..KEYS {
+            for node in nodes.clone() {
+                readers.spawn(async move { node.load(&key).await.unwrap() });
+            }
+        }
+        readers.join_all().await;
+    };
+    read_all().await;
+    assert_eq!(loads(), KEYS, "by two nodes at one time, one load a key");
+    // The last tenth of their life is where jitter ends them.
+    let mut before = KEYS;
+    for second in [91, 93, 95, 97, 99] {
+        world.hands.advance(seconds(if second == 91 { 91 } else { 2 }));
+        read_all().await;
+        let ended = loads() - before;
+        assert!((KEYS / 20..KEYS / 2).contains(&ended), "{ended} of {KEYS} ended by {second} s");
+        before = loads();
+    }
+    world.hands.advance(seconds(1));
+    read_all().await;
+    assert!(loads() <= 2 * KEYS, "{}: none was loaded twice for one end", loads());
 }
 
 #[tokio::test]
