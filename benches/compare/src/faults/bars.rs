@@ -1,9 +1,9 @@
-//! What callers of the Redis tier may see at worst.
+//! What callers of the Redis tier, and of a whole cache over it, may see at worst.
 
 use super::OURS;
-use super::breaker;
+use super::breaker::Breaker;
 use super::fault::Fault;
-use super::roster::TIMEOUT;
+use super::roster::{STACK, TIMEOUT};
 use super::row::Row;
 use super::trial::Keys;
 
@@ -21,12 +21,15 @@ const MOST_MIB: f64 = 96.0;
 
 /// A line for each bar of each fault that we went through.
 pub(crate) fn judge(rows: &[Row]) -> Vec<String> {
-    rows.iter().filter(|row| row.subject == OURS).flat_map(of_row).collect()
+    rows.iter().filter(|row| [OURS, STACK].contains(&&*row.subject)).flat_map(of_row).collect()
 }
 
 fn of_row(row: &Row) -> Vec<String> {
     let worst = row.slowest_ms.values().copied().fold(0.0, f64::max);
-    if row.fault == breaker::NAME {
+    if row.fault == Breaker::Probing.name() {
+        return Vec::new();
+    }
+    if row.fault == Breaker::Open.name() {
         let read = format!("slowest read {worst:.3} ms, under {OPEN_MS:.0}: {}", verdict(worst < OPEN_MS));
         return [read, growth(row)].map(|line| format!("{}: {line}", row.fault)).into();
     }
@@ -41,6 +44,11 @@ fn of_row(row: &Row) -> Vec<String> {
         let met = row.recovery_ms.is_some_and(|took| took <= most);
         lines.push(format!("recovery {took}, at most {most:.0}: {}", verdict(met)));
     }
+    if row.subject == STACK {
+        let met = row.failed == 0 && row.last_failure_ms <= 0.0;
+        let when = if row.last_failure_ms > 0.0 { ", some after the fault" } else { "" };
+        lines.push(format!("{} loads failed{when}, bar none: {}", row.failed, verdict(met)));
+    }
     let (wrong, hung) = (row.wrong, row.hung);
     lines.push(format!("{wrong} wrong values and {hung} calls that hang, bar none: {}", verdict(wrong + hung == 0)));
     lines.push(growth(row));
@@ -49,7 +57,8 @@ fn of_row(row: &Row) -> Vec<String> {
         Keys::Victims => ", keys of the dead master",
         Keys::Others => ", keys of the others",
     };
-    lines.iter().map(|line| format!("{}{keys}: {line}", row.fault)).collect()
+    let whose = if row.subject == STACK { ", the whole cache" } else { "" };
+    lines.iter().map(|line| format!("{}{whose}{keys}: {line}", row.fault)).collect()
 }
 
 fn growth(row: &Row) -> String {
@@ -119,6 +128,23 @@ mod tests {
     fn keys_of_living_masters_must_not_fail_at_all() {
         let others = Row { failed: 1, recovery_ms: None, ..row(Fault::DeadMaster, Keys::Others) };
         assert_eq!(missed(others), ["dead-master, keys of the others: 1 calls failed, bar none: missed"]);
+    }
+
+    #[test]
+    fn loads_of_a_whole_cache_must_not_fail_at_any_time() {
+        let stack = |failed, last_failure_ms| {
+            missed(Row { subject: STACK.into(), failed, last_failure_ms, ..row(Fault::Killed, Keys::All) })
+        };
+        assert!(stack(0, 0.0).is_empty());
+        assert_eq!(stack(1, 0.0), ["killed, the whole cache: 1 loads failed, bar none: missed"]);
+        assert_eq!(stack(0, 0.1), ["killed, the whole cache: 0 loads failed, some after the fault, bar none: missed"]);
+    }
+
+    #[test]
+    fn reads_wait_for_nothing_while_the_breaker_is_open_and_probes_are_only_reported() {
+        let slow = |breaker: Breaker| missed(Row { fault: breaker.name().into(), ..row(Fault::Stopped, Keys::All) });
+        assert_eq!(slow(Breaker::Open), ["open-breaker: slowest read 60.000 ms, under 1: missed"]);
+        assert!(slow(Breaker::Probing).is_empty());
     }
 
     #[test]

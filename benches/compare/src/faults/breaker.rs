@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use cachestack::layers::{BreakerRules, BreakerState, Guarded};
-use cachestack::{RedisTier, TieredCache};
+use cachestack::TieredCache;
+use cachestack::layers::{BreakerRules, BreakerState};
 use test_servers::Redis;
 
 use crate::error::Error;
@@ -12,55 +12,103 @@ use crate::remote::{Failure, Verb};
 use crate::resident::{forget_peak, peak_bytes, resident_bytes};
 
 use super::OURS;
-use super::roster::TIMEOUT;
 use super::row::{Row, in_mib};
+use super::stack;
 use super::trial::Keys;
 
-pub(crate) const NAME: &str = "open-breaker";
-pub(crate) const ABOUT: &str = "SIGSTOP until the breaker opens; then reads that miss L1, one at a time. The slowest of them";
-const READS: u64 = 5_000;
-
-/// Reads of a cache whose Redis hangs, with the circuit open: none of them waits for Redis.
-pub(crate) fn measure() -> Result<Row, Error> {
-    let redis = Redis::try_start().map_err(|err| Error::Server(err.to_string()))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Error::Runtime)?;
-    let (slowest, growth) =
-        runtime.block_on(slowest_read(&redis)).map_err(|source| Error::Client { work: NAME, subject: OURS, source })?;
-    Ok(Row {
-        fault: NAME.into(),
-        subject: OURS.into(),
-        keys: Keys::All,
-        ok: READS as usize,
-        failed: 0,
-        slowest_ms: BTreeMap::from([(Verb::Get, slowest.as_secs_f64() * 1_000.0)]),
-        recovery_ms: None,
-        last_failure_ms: 0.0,
-        wrong: 0,
-        hung: 0,
-        growth_mib: growth.map(in_mib),
-    })
+/// How long the circuit stays open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Breaker {
+    /// For longer than it takes to measure.
+    Open,
+    /// As it does by default: some of the reads are probes, which go to the tier.
+    Probing,
 }
 
-/// And by how much the process grew, from just before the fault on.
-async fn slowest_read(redis: &Redis) -> Result<(Duration, Option<u64>), Failure> {
-    let tier = RedisTier::builder(&redis.url()).timeout(TIMEOUT).connect().await?;
-    // Open for longer than it takes to measure: what a probe costs is another figure.
-    let rules = BreakerRules::default().open_for(Duration::from_mins(10));
-    let l2 = Guarded::builder(tier).timeout(TIMEOUT).breaker(rules).build();
-    let cache = TieredCache::<u64, u64>::builder("breaker").l2(l2.clone()).build()?;
-    let before = forget_peak().and_then(|()| resident_bytes());
-    redis.pause();
-    let mut key = 0;
-    while l2.reads().state != BreakerState::Open {
-        key += 1;
-        cache.get(&key).await;
+pub(crate) const BREAKERS: [Breaker; 2] = [Breaker::Open, Breaker::Probing];
+
+/// Through some dozens of half-open moments.
+const PROBING: Duration = Duration::from_secs(3);
+const READS: usize = 5_000;
+
+impl Breaker {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open-breaker",
+            Self::Probing => "probing-breaker",
+        }
     }
-    let mut slowest = Duration::ZERO;
-    for key in key..key + READS {
-        let began = Instant::now();
-        cache.get(&key).await;
-        slowest = slowest.max(began.elapsed());
+
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Open => "SIGSTOP until the breaker opens; then reads that miss L1, one at a time. The slowest of them",
+            Self::Probing => "the same by the default rules, for three seconds, its probes among the reads. No bar",
+        }
     }
-    redis.resume();
-    Ok((slowest, before.zip(peak_bytes()).map(|(before, peak)| peak.saturating_sub(before))))
+
+    fn rules(self) -> BreakerRules {
+        match self {
+            Self::Open => BreakerRules::default().open_for(Duration::from_mins(10)),
+            Self::Probing => BreakerRules::default(),
+        }
+    }
+
+    fn is_done(self, reads: usize, began: Instant) -> bool {
+        match self {
+            Self::Open => reads >= READS,
+            Self::Probing => began.elapsed() >= PROBING,
+        }
+    }
+
+    /// Reads of a cache whose Redis hangs, once the circuit is open.
+    pub(crate) fn measure(self) -> Result<Row, Error> {
+        let redis = Redis::try_start().map_err(|err| Error::Server(err.to_string()))?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().map_err(Error::Runtime)?;
+        let reads = runtime.block_on(self.read(&redis));
+        let Reads { count, slowest, growth } =
+            reads.map_err(|source| Error::Client { work: self.name(), subject: OURS, source })?;
+        Ok(Row {
+            fault: self.name().into(),
+            subject: OURS.into(),
+            keys: Keys::All,
+            ok: count,
+            failed: 0,
+            slowest_ms: BTreeMap::from([(Verb::Get, slowest.as_secs_f64() * 1_000.0)]),
+            recovery_ms: None,
+            last_failure_ms: 0.0,
+            wrong: 0,
+            hung: 0,
+            growth_mib: growth.map(in_mib),
+        })
+    }
+
+    async fn read(self, redis: &Redis) -> Result<Reads, Failure> {
+        let l2 = stack::second_level(&redis.url(), self.rules()).await?;
+        let cache = TieredCache::<u64, u64>::builder("breaker").l2(l2.clone()).build()?;
+        let before = forget_peak().and_then(|()| resident_bytes());
+        redis.pause();
+        let mut key = 0;
+        while l2.reads().state != BreakerState::Open {
+            key += 1;
+            cache.get(&key).await;
+        }
+        let (mut count, mut slowest, began) = (0, Duration::ZERO, Instant::now());
+        while !self.is_done(count, began) {
+            let called = Instant::now();
+            cache.get(&(key + count as u64)).await;
+            slowest = slowest.max(called.elapsed());
+            count += 1;
+        }
+        redis.resume();
+        let growth = before.zip(peak_bytes()).map(|(before, peak)| peak.saturating_sub(before));
+        Ok(Reads { count, slowest, growth })
+    }
+}
+
+struct Reads {
+    count: usize,
+    slowest: Duration,
+    /// From just before the fault on.
+    growth: Option<u64>,
 }

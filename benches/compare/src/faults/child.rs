@@ -5,17 +5,18 @@ use std::process::Command;
 use crate::args::Args;
 use crate::error::Error;
 
+use super::breaker::BREAKERS;
 use super::fault::FAULTS;
+use super::roster;
 use super::row::Row;
 use super::trial::Span;
-use super::{breaker, roster};
 
-/// The child's part: takes one client through one fault and prints its rows.
+/// The child's part: takes one subject through one fault and prints its rows.
 pub(crate) fn undergo(args: &Args) -> Result<(), Error> {
     let (work, subject) = (args.only_work().unwrap_or_default(), args.only_subject().unwrap_or_default());
     let unknown = || Error::Child(format!("there is no `{work}` of `{subject}`"));
-    let rows = if work == breaker::NAME {
-        vec![breaker::measure()?]
+    let rows = if let Some(breaker) = BREAKERS.into_iter().find(|breaker| breaker.name() == work) {
+        vec![breaker.measure()?]
     } else {
         let fault = FAULTS.into_iter().find(|fault| fault.name() == work).ok_or_else(unknown)?;
         let name = roster::NAMES.into_iter().find(|name| *name == subject).ok_or_else(unknown)?;

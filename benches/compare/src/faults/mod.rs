@@ -7,6 +7,7 @@ use crate::progress;
 use crate::report;
 use crate::rounds::alternate;
 
+use self::breaker::{BREAKERS, Breaker};
 use self::fault::FAULTS;
 use self::row::Row;
 
@@ -15,18 +16,20 @@ pub(crate) use self::child::undergo;
 mod bars;
 mod bed;
 mod breaker;
+mod caller;
 mod child;
 mod fault;
 mod flood;
 mod roster;
 mod row;
+mod stack;
 mod trial;
 
 const OURS: &str = "cachestack";
 
 /// Breaks what was asked for, prints a table a fault, and writes the rows if a file was named.
 pub(crate) fn run(args: &Args) -> Result<(), Error> {
-    let names: Vec<_> = FAULTS.iter().map(|fault| fault.name()).chain([breaker::NAME]).collect();
+    let names: Vec<_> = FAULTS.iter().map(|fault| fault.name()).chain(BREAKERS.map(Breaker::name)).collect();
     args.check_names(&names, &roster::NAMES)?;
     if let Some(path) = &args.json {
         report::write_json::<Row>(path, &[])?;
@@ -47,7 +50,10 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
     let mut rows = Vec::new();
     for fault in FAULTS.into_iter().filter(|fault| args.wants_work(fault.name())) {
         let mut names = roster::NAMES.to_vec();
-        names.retain(|name| args.wants_subject(name));
+        names.retain(|name| args.wants_subject(name) && roster::takes_part(name, fault));
+        if names.is_empty() {
+            continue;
+        }
         let (mut turn, turns) = (0, args.rounds * names.len());
         let rounds = alternate(&mut names, args.rounds, |name| {
             turn += 1;
@@ -63,9 +69,9 @@ pub(crate) fn run(args: &Args) -> Result<(), Error> {
             report::write_json(path, &rows)?;
         }
     }
-    if args.wants_work(breaker::NAME) && args.wants_subject(OURS) {
-        let of_breaker = child::rows(args, breaker::NAME, OURS)?;
-        println!("\n{}: {}", breaker::NAME, breaker::ABOUT);
+    for breaker in BREAKERS.into_iter().filter(|breaker| args.wants_work(breaker.name()) && args.wants_subject(OURS)) {
+        let of_breaker = child::rows(args, breaker.name(), OURS)?;
+        println!("\n{}: {}", breaker.name(), breaker.about());
         row::print(&of_breaker);
         rows.extend(of_breaker);
         if let Some(path) = &args.json {

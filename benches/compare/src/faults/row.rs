@@ -1,4 +1,4 @@
-//! What the trials of one client tell.
+//! What the trials of one subject tell.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::report::rounded;
 use super::fault::Fault;
 use super::trial::{Call, Keys, Outcome, Trial};
 
-/// One client through one fault, once or in all rounds together.
+/// One subject through one fault, once or in all rounds together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) fault: String,
@@ -53,8 +53,12 @@ impl Row {
         let mut slowest_ms = BTreeMap::new();
         let mut first_good: BTreeMap<Verb, Option<Instant>> = BTreeMap::new();
         for call in &calls {
-            let first = first_good.entry(call.verb).or_default();
+            // What only the origin answers has no bearing on when Redis is back.
+            if call.outcome != Outcome::Loaded {
+                first_good.entry(call.verb).or_default();
+            }
             if call.outcome == Outcome::Answered && call.began >= since {
+                let first = first_good.entry(call.verb).or_default();
                 *first = Some(first.map_or(call.ended, |first| first.min(call.ended)));
             }
             if call.ended >= from {
@@ -68,7 +72,7 @@ impl Row {
             fault: fault.name().into(),
             subject: subject.into(),
             keys,
-            ok: count(&|call| during(call, Outcome::Answered)),
+            ok: count(&|call| during(call, Outcome::Answered) || during(call, Outcome::Loaded)),
             failed: count(&|call| during(call, Outcome::Failed)),
             slowest_ms,
             recovery_ms: first_good.and_then(|first| first.into_iter().min()).map(millis),
@@ -115,7 +119,7 @@ pub(crate) fn in_mib(bytes: u64) -> f64 {
 /// The table of one fault.
 pub(crate) fn print(rows: &[Row]) {
     println!(
-        "  {:<12}{:<9}{:>6}{:>8}{:>12}  {:<10}{:>13}{:>17}{:>7}{:>6}{:>8}",
+        "  {:<18}{:<9}{:>6}{:>8}{:>12}  {:<10}{:>13}{:>17}{:>7}{:>6}{:>8}",
         "subject", "keys", "ok", "failed", "slowest ms", "of", "recovery ms", "last failure ms", "wrong", "hung", "+MiB"
     );
     for row in rows {
@@ -124,7 +128,7 @@ pub(crate) fn print(rows: &[Row]) {
         let recovery = row.recovery_ms.map_or_else(|| "never".into(), tenths);
         let growth = row.growth_mib.map_or_else(|| "-".into(), tenths);
         let (verb, slowest) = row.slowest().map_or(("", 0.0), |(verb, slowest)| (verb.name(), slowest));
-        print!("  {:<12}{keys:<9}{:>6}{:>8}{slowest:>12.1}  {verb:<10}{recovery:>13}", row.subject, row.ok, row.failed);
+        print!("  {:<18}{keys:<9}{:>6}{:>8}{slowest:>12.1}  {verb:<10}{recovery:>13}", row.subject, row.ok, row.failed);
         println!("{:>17.1}{:>7}{:>6}{growth:>8}", row.last_failure_ms, row.wrong, row.hung);
     }
 }
@@ -179,6 +183,16 @@ mod tests {
         let well = row(Fault::Stopped, &trial(&calls));
         assert_eq!((well.slowest_ms, well.recovery_ms), (BTreeMap::from([(Get, 50.0), (Fill, 55.0)]), Some(6.0)));
         assert_eq!(row(Fault::Stopped, &trial(&calls[..3])).recovery_ms, None);
+    }
+
+    #[test]
+    fn an_answer_of_the_origin_is_good_but_no_recovery() {
+        use Outcome::{Answered, Loaded};
+        let calls = [(Get, 90, 95, Answered), (Fill, 90, 99, Loaded), (Get, 110, 160, Loaded), (Get, 205, 206, Loaded)];
+        let back = [calls.as_slice(), &[(Get, 215, 220, Answered)]].concat();
+        let [away, back] = [calls.as_slice(), &back].map(|calls| row(Fault::Stopped, &trial(calls)));
+        assert_eq!((away.ok, away.failed, away.recovery_ms), (1, 0, None));
+        assert_eq!(back.recovery_ms, Some(20.0));
     }
 
     #[test]

@@ -32,18 +32,19 @@ const fn at_most(most: f64, metric: Metric, peer: &'static str, work: &'static s
     Bar { work, tasks, metric, peer, bound: Bound::AtMost(most), throughout: false }
 }
 
-/// Large values: not slower than the driver alone, for certain.
+/// Reads of large values: not slower than the driver alone, for certain.
 const fn never_below(least: f64, work: &'static str, tasks: usize) -> Bar {
     Bar { throughout: true, ..rate(least, MANAGED, work, tasks) }
 }
 
-const BARS: [Bar; 15] = [
+const BARS: [Bar; 17] = [
     rate(2.0, MANAGED, "get-128", 128),
     rate(4.0, MULTI_TIER, "get-128", 128),
     at_most(0.5, Metric::ClientCpuSPerMop, MANAGED, "get-128", 128),
     rate(2.5, MANAGED, "get-128", 1_024),
     rate(1.0, MANAGED, "get-128", 16),
     at_most(1.15, Metric::P50Us, MANAGED, "get-128", 1),
+    rate(1.0, CLUSTER, "cluster-get-128", 16),
     rate(2.0, CLUSTER, "cluster-get-128", 128),
     rate(1.1, FRED, "cluster-get-128", 128),
     rate(2.0, CLUSTER, "cluster-get-many", 1),

@@ -29,6 +29,8 @@ pub(crate) const MULTI_TIER: &str = "multi-tier-cache";
 pub(crate) fn names(work: &Work) -> Vec<&'static str> {
     match (work.topology, work.load, work.value_bytes) {
         (Topology::OneNode, Load::Get, 128) => vec![OURS, MANAGED, BARE, FRED, MULTI_TIER],
+        // What a second client of the same driver and another driver cost is told by the small fill.
+        (Topology::OneNode, Load::Fill, 4_096..) => vec![OURS, MANAGED],
         (Topology::OneNode, ..) => vec![OURS, MANAGED, BARE, FRED],
         (Topology::Cluster, ..) => vec![OURS, CLUSTER, FRED],
     }

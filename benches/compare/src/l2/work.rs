@@ -49,7 +49,7 @@ pub(crate) fn tasks_in_words(tasks: usize) -> String {
 
 const SMALL: usize = 128;
 
-pub(crate) const WORKS: [Work; 6] = [
+pub(crate) const WORKS: [Work; 8] = [
     Work {
         name: "get-128",
         about: "GET of 128 B",
@@ -87,13 +87,31 @@ pub(crate) const WORKS: [Work; 6] = [
         tasks: &[128],
     },
     Work {
+        name: "fill-4k",
+        about: "a miss and its fill of 4 KiB: read, acquire, fill; of a driver GET and SET",
+        topology: Topology::OneNode,
+        load: Load::Fill,
+        value_bytes: 4 << 10,
+        keys: 0,
+        tasks: &[128],
+    },
+    Work {
+        name: "fill-64k",
+        about: "a miss and its fill of 64 KiB: read, acquire, fill; of a driver GET and SET",
+        topology: Topology::OneNode,
+        load: Load::Fill,
+        value_bytes: 64 << 10,
+        keys: 0,
+        tasks: &[128],
+    },
+    Work {
         name: "cluster-get-128",
         about: "GET of 128 B, keys of all slots",
         topology: Topology::Cluster,
         load: Load::Get,
         value_bytes: SMALL,
         keys: 10_000,
-        tasks: &[128],
+        tasks: &[1, 16, 128],
     },
     Work {
         name: "cluster-get-many",
