@@ -181,12 +181,19 @@ impl Traffic {
         until("calls succeed", async || self.fine.load(Ordering::Relaxed) >= from + count).await;
     }
 
-    async fn end(self) -> u64 {
+    async fn end(mut self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
-        for task in self.tasks {
+        for task in std::mem::take(&mut self.tasks) {
             task.await.expect("no strange value");
         }
         self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a test fails, its servers go, and calls that fail at once never let the runtime end.
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
     }
 }
 
@@ -199,6 +206,81 @@ async fn c7_a_live_resharding_is_neither_an_error_nor_a_strange_value() {
     tokio::task::block_in_place(|| cluster.migrate_slots(0..=800, 0, 1));
     traffic.more(500).await;
     assert_eq!(traffic.end().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn c7_a_master_that_joins_takes_slots_over_under_traffic_with_the_timeouts_that_services_have() {
+    let mut cluster = RedisCluster::start();
+    let tier = RedisTier::cluster(urls(&cluster)).connect().await.expect("weather is no error");
+    let namespace = namespace();
+    let keys: Vec<_> = (0..400_u64).map(|id| namespace.key(&id)).collect();
+    let slow = calm(&cluster).await;
+    for (id, key) in keys.iter().enumerate() {
+        store(&slow, key, format!("value {id}")).await;
+    }
+    let node = Raw::connect(&cluster.node(0).url()).await;
+    let (open, on_the_move) = keys_of_one_slot(&node, 3).await;
+    for key in &on_the_move {
+        store(&slow, key, "x").await;
+    }
+    let traffic = Traffic::start(&tier, 8);
+    traffic.more(500).await;
+    let from = cluster.master_of(open);
+    let new = tokio::task::block_in_place(|| {
+        let new = cluster.add_master();
+        cluster.begin_migration(open, from, new);
+        while cluster.migrate_keys(open, from, new, 100) > 0 {}
+        new
+    });
+    for key in &on_the_move {
+        // It is dialed for the first time, which the first call may not wait for to the end.
+        until("a master that is on no map is asked", async || tier.get(key).await.is_ok_and(|found| found.record.is_some()))
+            .await;
+    }
+    tokio::task::block_in_place(|| {
+        while cluster.migrate_keys(open, from, new, 100) > 0 {}
+        cluster.finish_migration(open, from, new);
+        for (from, first) in [(0, 0), (1, 6_000), (2, 12_000)] {
+            // That one is there already.
+            let first = if (first..=first + 400).contains(&open) { open + 1 } else { first };
+            cluster.migrate_slots(first..=first + 400, from, new);
+        }
+    });
+    traffic.more(500).await;
+    let fine = traffic.fine.load(Ordering::Relaxed);
+    let failed = traffic.end().await;
+    assert!(failed * 20 <= fine, "{failed} calls failed beside {fine}");
+
+    let mut nodes = Vec::new();
+    for node in cluster.nodes() {
+        nodes.push(Raw::connect(&node.url()).await);
+    }
+    until("the tier knows where all slots are", async || moved(&nodes, &tier, &keys).await == 0).await;
+    assert!(nodes[new].run::<u64>(&["DBSIZE"]).await > 10, "slots with keys have moved");
+    nodes[new].run::<()>(&["CONFIG", "RESETSTAT"]).await;
+    for (id, key) in keys.iter().enumerate() {
+        let record = tier.get(key).await.unwrap().record.expect("it has moved with its slot");
+        assert_eq!(record.slice(92..), format!("value {id}"));
+        store(&tier, key, "new").await;
+    }
+    let stats: String = nodes[new].run(&["INFO", "commandstats"]).await;
+    assert!(stats.contains("cmdstat_get:") && stats.contains("cmdstat_evalsha:"), "the new master is read and written: {stats}");
+}
+
+/// Reads the keys, and tells how often a node sent the tier elsewhere.
+async fn moved(nodes: &[Raw], tier: &RedisTier, keys: &[RemoteKey]) -> usize {
+    for node in nodes {
+        node.run::<()>(&["CONFIG", "RESETSTAT"]).await;
+    }
+    for key in keys {
+        tier.get(key).await.expect("no slot is on the move any more");
+    }
+    let mut moved = 0;
+    for node in nodes {
+        let stats = node.run::<String>(&["INFO", "errorstats"]).await;
+        moved += usize::from(stats.contains("errorstat_MOVED") || stats.contains("errorstat_ASK"));
+    }
+    moved
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,8 @@ mod cancellation;
 mod common;
 #[path = "credentials.rs"]
 mod credentials;
+#[path = "cut_replies.rs"]
+mod cut_replies;
 #[path = "state_machine.rs"]
 mod state_machine;
 

@@ -2,6 +2,7 @@
 //! What needs no server, or no stack above it, is tested where it lives.
 #![cfg(unix)]
 
+mod giants;
 mod keys;
 mod leases;
 mod outages;

@@ -44,6 +44,14 @@ pub(crate) struct Seen {
 
 /// Answers the first thing that it hears with these bytes, and closes.
 pub(crate) async fn tls(certificate: &ServerCertificate, answer: String) -> (u16, Arc<Mutex<Seen>>) {
+    answering(certificate, move |_| answer.clone()).await
+}
+
+/// The same, with an answer to each question.
+pub(crate) async fn answering(
+    certificate: &ServerCertificate,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> (u16, Arc<Mutex<Seen>>) {
     let chain = vec![CertificateDer::from_pem_slice(certificate.pem().as_bytes()).unwrap()];
     let key = PrivateKeyDer::from_pem_slice(certificate.key_pem().as_bytes()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(default_provider())).with_safe_default_protocol_versions().unwrap();
@@ -61,8 +69,9 @@ pub(crate) async fn tls(certificate: &ServerCertificate, answer: String) -> (u16
             note.lock().handshakes.push(stream.get_ref().1.handshake_kind());
             let mut bytes = vec![0; 4_096];
             if let Ok(count) = stream.read(&mut bytes).await {
-                note.lock().heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
-                let _ = stream.write_all(answer.as_bytes()).await;
+                let heard = String::from_utf8_lossy(&bytes[..count]);
+                note.lock().heard.push_str(&heard);
+                let _ = stream.write_all(answer(&heard).as_bytes()).await;
                 let _ = stream.shutdown().await;
             }
         }

@@ -6,6 +6,7 @@ mod ends;
 mod identity;
 mod nodes;
 mod refusals;
+mod replicas;
 mod traced;
 
 use cache_core::RemoteTier;

@@ -42,6 +42,8 @@ const SLOTS: u16 = 16_384;
 /// not come to the end of a change within 30 s. Nodes that are killed or [paused](Redis::pause) are left out of the asking.
 #[derive(Debug)]
 pub struct RedisCluster {
+    /// What a node starts with.
+    node: RedisBuilder,
     nodes: Vec<Redis>,
     ids: Vec<String>,
     is_tls: bool,
@@ -137,7 +139,7 @@ impl RedisClusterBuilder {
             let starts: Vec<_> = (0..NODES).map(|_| scope.spawn(|| node.clone().try_start())).collect();
             starts.into_iter().map(|start| start.join().expect("starting does not panic")).collect::<Result<Vec<_>, _>>()
         })?;
-        let mut cluster = RedisCluster { nodes, ids: Vec::new(), is_tls: self.is_tls };
+        let mut cluster = RedisCluster { node, nodes, ids: Vec::new(), is_tls: self.is_tls };
         cluster.form()?;
         Ok(cluster)
     }
@@ -164,18 +166,18 @@ impl RedisCluster {
         }
     }
 
-    /// The six nodes, in the order of their numbers, which never changes.
+    /// The nodes, in the order of their numbers, which never changes: six, and those [added](Self::add_master).
     pub fn nodes(&self) -> &[Redis] {
         &self.nodes
     }
 
-    /// The node with this number, 0 to 5.
+    /// The node with this number, from 0.
     #[track_caller]
     pub fn node(&self, number: usize) -> &Redis {
         &self.nodes[number]
     }
 
-    /// The node with this number, 0 to 5, to kill or restart it.
+    /// The node with this number, from 0, to kill or restart it.
     #[track_caller]
     pub fn node_mut(&mut self, number: usize) -> &mut Redis {
         &mut self.nodes[number]
@@ -185,6 +187,23 @@ impl RedisCluster {
     #[track_caller]
     pub fn id(&self, number: usize) -> &str {
         &self.ids[number]
+    }
+
+    /// Starts one more node, has it join as a master of no slots and without a replica, waits until all know it, and returns its
+    /// number: 6, then 7. Slots come to it by [`migrate_slots`](Self::migrate_slots). A second or two.
+    ///
+    /// ```
+    /// # use test_servers::RedisCluster;
+    /// # let mut cluster = RedisCluster::start();
+    /// let new = cluster.add_master(); // 6
+    /// cluster.migrate_slots(0..=9, 0, new);
+    /// assert_eq!(cluster.master_of(9), new);
+    /// ```
+    #[track_caller]
+    pub fn add_master(&mut self) -> usize {
+        or_panic(self.join());
+        self.await_settled();
+        self.nodes.len() - 1
     }
 
     /// The number of the node that serves a slot as its master, by the newest claim of a running node.
@@ -225,8 +244,9 @@ impl RedisCluster {
             let views = self.views()?;
             let claims = |view: &View| view.me().is_some_and(|me| me.master.is_none() && !me.slots.is_empty());
             // Master and replica stay a pair, whatever their roles.
-            let successor =
-                views.iter().find(|(number, view)| *number % MASTERS == old % MASTERS && *number != old && claims(view));
+            let successor = views
+                .iter()
+                .find(|(number, view)| *number < NODES && *number % MASTERS == old % MASTERS && *number != old && claims(view));
             new = successor.map(|&(number, _)| number);
             Ok(if new.is_some() { Ok(()) } else { Err(format!("node {old} has no successor")) })
         }));
@@ -241,6 +261,23 @@ impl RedisCluster {
         or_panic(until(GROUP, || self.check_settled()));
     }
 
+    fn join(&mut self) -> Result<(), StartError> {
+        let node = self.node.clone().try_start()?;
+        let mut client = Client::connect(&node)?;
+        let id = client.ask("CLUSTER MYID")?;
+        for known in self.nodes.iter().filter(|known| known.is_running()) {
+            client.ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", self.port(known)))?;
+        }
+        self.ids.push(id);
+        self.nodes.push(node);
+        Ok(())
+    }
+
+    /// The port by which nodes know one another.
+    fn port(&self, node: &Redis) -> u16 {
+        if self.is_tls { node.tls_port() } else { node.port() }
+    }
+
     fn form(&mut self) -> Result<(), StartError> {
         let mut clients = self.nodes.iter().map(Client::connect).collect::<Result<Vec<_>, _>>()?;
         for (number, client) in clients.iter_mut().enumerate() {
@@ -253,8 +290,7 @@ impl RedisCluster {
             }
             // Gossip alone would spread the news too, in a second or two.
             for node in &self.nodes[..number] {
-                let port = if self.is_tls { node.tls_port() } else { node.port() };
-                client.ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {port}"))?;
+                client.ask::<()>(&format!("CLUSTER MEET 127.0.0.1 {}", self.port(node)))?;
             }
         }
         let mut followers = (MASTERS..NODES).collect::<Vec<_>>();
@@ -273,7 +309,7 @@ impl RedisCluster {
     fn check_settled(&self) -> Result<Result<(), String>, StartError> {
         let views = self.views()?;
         for (number, view) in &views {
-            if view.len() != NODES {
+            if view.len() != self.nodes.len() {
                 return Ok(Err(format!("node {number} knows {} nodes", view.len())));
             }
             if view.topology() != views[0].1.topology() {

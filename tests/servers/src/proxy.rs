@@ -40,6 +40,7 @@ pub struct Proxy {
 enum Mode {
     Forward,
     Delay(Duration),
+    Bytes,
     Stall,
     StallThatSent(&'static [u8]),
     Reset,
@@ -62,6 +63,9 @@ struct State {
     stranded_below: u64,
     /// Connections below this number are to be closed by a reset.
     reset_below: u64,
+    /// Bytes of replies that may pass in [`Mode::Bytes`]; and of those that did, how many are not yet written.
+    allowed: usize,
+    unwritten: usize,
     connections: Vec<Weak<Connection>>,
 }
 
@@ -76,7 +80,12 @@ struct Connection {
 
 /// What a pump does with the bytes it holds.
 enum Verdict {
-    Pass { delay: Duration },
+    /// So many of them pass, after so long; `counted` is to be told of when they are written.
+    Pass {
+        delay: Duration,
+        most: usize,
+        counted: bool,
+    },
     Close,
 }
 
@@ -88,7 +97,15 @@ impl Proxy {
     pub fn start(upstream_port: u16) -> Self {
         let listener = port::listen();
         let port = listener.local_addr().expect("a bound listener has an address").port();
-        let state = State { mode: Mode::Forward, accepted: 0, stranded_below: 0, reset_below: 0, connections: Vec::new() };
+        let state = State {
+            mode: Mode::Forward,
+            accepted: 0,
+            stranded_below: 0,
+            reset_below: 0,
+            allowed: 0,
+            unwritten: 0,
+            connections: Vec::new(),
+        };
         let shared = Arc::new(Shared { upstream: upstream_port, state: Mutex::new(state), changed: Condvar::new() });
         let acceptor = Mutex::new(Some(accept_on(listener, &shared)));
         Self { shared, acceptor, port }
@@ -117,6 +134,29 @@ impl Proxy {
     /// Holds each piece of a reply back for `delay` (at most twice that, when it arrives behind another). Requests pass at once.
     pub fn delay(&self, delay: Duration) {
         self.set(Mode::Delay(delay));
+    }
+
+    /// Carries so many more bytes of replies, of all connections together, and holds the rest. Requests pass. A reply that is cut
+    /// anywhere, and goes on with [`forward`](Self::forward).
+    ///
+    /// ```
+    /// # use test_servers::{Proxy, Redis};
+    /// # let redis = Redis::start();
+    /// # let proxy = Proxy::start(redis.port());
+    /// proxy.forward_bytes(3); // `+PO`
+    /// // … send PING …
+    /// # assert!(!proxy.has_forwarded());
+    /// let arrived = proxy.has_forwarded(); // once it is true the client can read them
+    /// ```
+    pub fn forward_bytes(&self, count: usize) {
+        self.shared.lock().allowed = count;
+        self.set(Mode::Bytes);
+    }
+
+    /// Whether all that [`forward_bytes`](Self::forward_bytes) lets pass has been written to the clients.
+    pub fn has_forwarded(&self) -> bool {
+        let state = self.shared.lock();
+        state.mode == Mode::Bytes && state.allowed == 0 && state.unwritten == 0
     }
 
     /// Carries nothing and closes nothing; new connections are accepted, and carry nothing either. A network that swallows
@@ -197,18 +237,27 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until the connection's bytes may pass, or it must close.
-    fn verdict(&self, connection: &Connection) -> Verdict {
+    /// Waits until some of the connection's bytes may pass, or it must close.
+    fn verdict(&self, connection: &Connection, is_reply: bool, count: usize) -> Verdict {
         let mut state = self.lock();
         loop {
             if connection.number < state.reset_below {
                 return Verdict::Close;
             }
+            let pass = |delay| Verdict::Pass { delay, most: count, counted: false };
             match state.mode {
                 _ if connection.number < state.stranded_below => {}
                 Mode::StallThatSent(word) if connection.has_sent(word) => {}
-                Mode::Forward | Mode::StallThatSent(_) => return Verdict::Pass { delay: Duration::ZERO },
-                Mode::Delay(delay) => return Verdict::Pass { delay },
+                Mode::Bytes if is_reply && count > 0 => {
+                    let most = count.min(state.allowed);
+                    if most > 0 {
+                        state.allowed -= most;
+                        state.unwritten += most;
+                        return Verdict::Pass { delay: Duration::ZERO, most, counted: true };
+                    }
+                }
+                Mode::Forward | Mode::Bytes | Mode::StallThatSent(_) => return pass(Duration::ZERO),
+                Mode::Delay(delay) => return pass(delay),
                 Mode::Reset | Mode::Refuse => return Verdict::Close,
                 Mode::Stall => {}
             }
@@ -267,7 +316,7 @@ fn accept_on(listener: TcpListener, shared: &Arc<Shared>) -> JoinHandle<()> {
 
 fn serve(connection: &Arc<Connection>, shared: &Arc<Shared>) {
     // Not before bytes may pass: a stalled network reaches no server, so there need not be one.
-    let Verdict::Pass { .. } = shared.verdict(connection) else { return connection.abort() };
+    let Verdict::Pass { .. } = shared.verdict(connection, false, 0) else { return connection.abort() };
     let upstream = match TcpStream::connect((Ipv4Addr::LOCALHOST, shared.upstream)) {
         Ok(upstream) => Arc::new(upstream),
         Err(_) => return connection.abort(),
@@ -292,29 +341,48 @@ fn serve(connection: &Arc<Connection>, shared: &Arc<Shared>) {
 }
 
 /// Carries one direction to its orderly end, which it passes on. An error means that the connection must not end orderly.
-fn pump(mut from: &TcpStream, mut to: &TcpStream, is_reply: bool, connection: &Connection, shared: &Shared) -> io::Result<()> {
+fn pump(mut from: &TcpStream, to: &TcpStream, is_reply: bool, connection: &Connection, shared: &Shared) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let length = from.read(&mut buffer)?;
         if !is_reply {
             connection.remember(&buffer[..length]);
         }
-        let Verdict::Pass { delay } = shared.verdict(connection) else { return Err(io::ErrorKind::ConnectionReset.into()) };
         if length == 0 {
+            let Verdict::Pass { .. } = shared.verdict(connection, is_reply, 0) else { return Err(closed()) };
             return to.shutdown(Shutdown::Write);
-        }
-        if is_reply {
-            thread::sleep(delay);
         }
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
-            match to.write(rest) {
-                Ok(written) => rest = &rest[written..],
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                    let Verdict::Pass { .. } = shared.verdict(connection) else { return Err(error) };
-                }
-                Err(error) => return Err(error),
+            let verdict = shared.verdict(connection, is_reply, rest.len());
+            let Verdict::Pass { delay, most, counted } = verdict else { return Err(closed()) };
+            if is_reply {
+                thread::sleep(delay);
             }
+            let outcome = write(&rest[..most], to, || shared.verdict(connection, is_reply, 0));
+            if counted {
+                shared.lock().unwritten -= most;
+            }
+            outcome?;
+            rest = &rest[most..];
         }
     }
+}
+
+/// Writes what may pass, unless all is stalled or over by the time that the other end reads.
+fn write(mut bytes: &[u8], mut to: &TcpStream, verdict: impl Fn() -> Verdict) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match to.write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                let Verdict::Pass { .. } = verdict() else { return Err(error) };
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn closed() -> io::Error {
+    io::ErrorKind::ConnectionReset.into()
 }

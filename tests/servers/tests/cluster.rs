@@ -114,6 +114,20 @@ fn slots_move_with_their_keys() {
 }
 
 #[test]
+fn a_master_that_joins_is_empty_until_slots_move_to_it_and_dies_alone() {
+    let mut cluster = RedisCluster::builder().password("open sesame").partial_coverage().start();
+    let start = Instant::now();
+    assert_eq!(cluster.add_master(), 6);
+    println!("joined in {:?}", start.elapsed());
+    assert_eq!((cluster.nodes().len(), cluster.replica_of(6)), (7, None));
+    assert_eq!([0, 5462, 10_923].map(|slot| cluster.master_of(slot)), [0, 1, 2]);
+    cluster.migrate_slots(0..=9, 0, 6);
+    assert_eq!([0, 9, 10].map(|slot| cluster.master_of(slot)), [6, 6, 0]);
+    cluster.node_mut(0).kill();
+    assert_eq!(cluster.await_failover(0), 3);
+}
+
+#[test]
 fn a_slot_under_migration_answers_ask_tryagain_and_then_moved() {
     let cluster = RedisCluster::start();
     write_keys(&cluster, 2);

@@ -84,6 +84,33 @@ fn stalled_holds_everything_and_loses_nothing() {
 }
 
 #[test]
+fn replies_are_held_behind_so_many_bytes_and_requests_are_not() {
+    let proxy = Proxy::start(echo());
+    let (stream, other) = (connect(&proxy), connect(&proxy));
+    proxy.forward_bytes(5);
+    send(&stream, "one");
+    receive(&stream, "one");
+    assert!(!proxy.has_forwarded());
+    send(&stream, "two and three");
+    receive(&stream, "tw");
+    assert_silent(&stream);
+    assert!(proxy.has_forwarded());
+    send(&other, "of another");
+    assert_silent(&other);
+    proxy.forward_bytes(1);
+    // Whoever is first.
+    send(&stream, "!");
+    let start = Instant::now();
+    while !proxy.has_forwarded() {
+        assert!(start.elapsed() < Duration::from_secs(5), "it waits for a byte that is there");
+        thread::sleep(Duration::from_millis(1));
+    }
+    proxy.forward();
+    receive(&stream, "o and three!");
+    receive(&other, "of another");
+}
+
+#[test]
 fn only_connections_that_have_sent_a_word_are_stalled_by_it() {
     let proxy = Proxy::start(echo());
     let (talks, listens) = (connect(&proxy), connect(&proxy));

@@ -62,7 +62,7 @@ impl RedisCluster {
 
     fn path(&self, from: usize, to: usize) -> Result<Path<'_>, StartError> {
         let node = self.node(to);
-        let port = if self.is_tls { node.tls_port() } else { node.port() };
+        let port = self.port(node);
         let (source, target) = (self.client(from)?, self.client(to)?);
         Ok(Path { from: self.id(from), to: self.id(to), source, target, port, password: node.password() })
     }
