@@ -26,7 +26,9 @@ const MOST_IN_PARTS: usize = 1 << 20;
 // The first byte says what is asked for, the second where it is cut.
 fuzz_target!(|data: &[u8]| {
     let [how, step, bytes @ ..] = data else { return };
-    assert_eq!(read(bytes, *how, usize::MAX), read(bytes, *how, usize::from(*step).max(1)));
+    // Each piece costs a look at the line that it is in: long ones are cut into no more than some thousand.
+    let step = usize::from(*step).max(1 + bytes.len() / 4_096);
+    assert_eq!(read(bytes, *how, usize::MAX), read(bytes, *how, step));
 });
 
 /// All replies, and whether bytes follow that are none.

@@ -136,7 +136,8 @@ async fn h4_the_replica_that_sentinels_name_is_read_from_only_behind_a_certifica
     let authority = CertificateAuthority::new();
     for (certificate, says) in refused(&authority) {
         let pair = Pair::start(&authority, &certificate).await;
-        let bulks = |words: &[&str]| words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
+        let bulks =
+            |words: &[&str]| words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<Vec<_>>().concat();
         let [master, replica] = [&pair.master, &pair.replica].map(|server| server.tls_port().to_string());
         let master = format!("*2\r\n{}", bulks(&["127.0.0.1", &master]));
         let named = ["ip", "127.0.0.1", "port", &replica, "flags", "slave", "master-link-status", "ok"];
