@@ -78,6 +78,8 @@ async fn c4_without_memory_reads_go_on_fills_and_inserts_are_refused_visibly_and
         TieredCache::<u64, u64>::builder("t").l1(MemoryTier::new(100)).l2(l2.clone()).origin(move |key| origin.clone().load(key))
     };
     let cache = cache.build().unwrap();
+    // The first poll suspects what was loaded before it, whenever it comes.
+    assert!(cache.ready(AMPLE).await);
     cache.load(&1).await.unwrap();
     raw.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "noeviction", "maxmemory", "1"]).await;
 
