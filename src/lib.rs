@@ -68,9 +68,7 @@ pub use cache_memory::{
 #[cfg(feature = "fred")]
 pub use cache_redis::Driver;
 #[cfg(feature = "redis")]
-pub use cache_redis::{
-    Health, NodeHealth, RedisTier, RedisTierBuilder, Remaining, ReplicaReads, Role, ServerInfo, Swept,
-};
+pub use cache_redis::{Health, NodeHealth, RedisTier, RedisTierBuilder, Remaining, ReplicaReads, Role, ServerInfo, Swept};
 #[cfg(feature = "sharding")]
 pub use cache_sharding as sharding;
 
