@@ -175,8 +175,7 @@ where
             Before::Lost(token) => (None, Some(token)),
             Before::Nothing | Before::Beside => (None, None),
         };
-        let waiting = self.place(&chain, deadline).await;
-        let place = match waiting {
+        let place = match self.place(&chain, deadline).await {
             Ok(place) => place,
             Err(err) => {
                 let release = lease.map(|lease| lease.token).or(lost);

@@ -7,6 +7,7 @@ mod checker;
 mod coherent;
 mod doctor;
 mod fill;
+mod insert;
 mod lead;
 mod origin;
 mod read;
