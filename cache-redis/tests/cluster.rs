@@ -2,10 +2,9 @@
 
 mod common;
 
-use async_trait::async_trait;
-use cache_core::testing::{Plant, remote_suite};
 use cache_core::{Acquired, Claim, ErrorKind, Invalidated, RemoteKey, RemoteTier, Token};
 use cache_redis::RedisTier;
+use common::machine::{Planter, runs_the_machine, slot};
 use common::{AMPLE, HOUR, Raw, asks, invalidation, key, namespace, shared, store, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,11 +26,6 @@ async fn quick(cluster: &RedisCluster) -> RedisTier {
     RedisTier::cluster(urls(cluster)).timeout(TIMEOUT).connect_timeout(TIMEOUT).connect().await.expect("weather is no error")
 }
 
-/// The slot of a key, by the cluster's own account.
-async fn slot(node: &Raw, key: &RemoteKey) -> u16 {
-    node.query(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key.as_bytes())).await
-}
-
 /// Keys of one slot: a key's tag is its partition's, so there are not many slots to choose from.
 async fn keys_of_one_slot(node: &Raw, count: usize) -> (u16, Vec<RemoteKey>) {
     let namespace = namespace();
@@ -50,50 +44,12 @@ async fn keys_of_one_slot(node: &Raw, count: usize) -> (u16, Vec<RemoteKey>) {
     (wanted, keys)
 }
 
-/// Plants at the node that has the key.
-struct Planter {
-    cluster: Arc<RedisCluster>,
-    nodes: Vec<Raw>,
-}
-
-impl Planter {
-    async fn new(cluster: Arc<RedisCluster>) -> Self {
-        let mut nodes = Vec::new();
-        for node in cluster.nodes() {
-            nodes.push(Raw::connect(&node.url()).await);
-        }
-        Self { cluster, nodes }
-    }
-}
-
-#[async_trait]
-impl Plant for Planter {
-    async fn plant(&self, key: &RemoteKey, bytes: Option<Vec<u8>>) {
-        let slot = slot(&self.nodes[0], key).await;
-        let master = match slot {
-            0..5461 => 0,
-            5461..10_923 => 1,
-            _ => 2,
-        };
-        debug_assert_eq!(master, self.cluster.master_of(slot));
-        self.nodes[master].plant(key, bytes).await;
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_runs_the_machine() {
-    let cluster = Arc::new(RedisCluster::start());
-    let (tier, planter) = (calm(&cluster).await, Arc::new(Planter::new(cluster.clone()).await));
+    let cluster = RedisCluster::start();
+    let tier = calm(&cluster).await;
     assert!(tier.is_connected());
-    let suites: Vec<_> = (0..20)
-        .map(|seed| {
-            let (tier, planter) = (tier.clone(), planter.clone());
-            tokio::spawn(async move { remote_suite(&tier, &*planter, seed, 60).await })
-        })
-        .collect();
-    for suite in suites {
-        suite.await.expect("no difference");
-    }
+    runs_the_machine(&tier, Planter::new(&cluster).await).await;
     calls_for_many_keys_of_all_slots_answer_in_their_order(&tier).await;
     a_clear_reaches_every_master(&tier).await;
     tier.close().await;

@@ -12,9 +12,9 @@ mod cut_replies;
 mod state_machine;
 
 use cache_core::record::HEADER_LEN;
-use cache_core::testing::{Plant, remote_suite};
-use cache_core::{Acquired, Claim, Error, ErrorKind, Invalidated, RemoteKey, RemoteTier, Token};
+use cache_core::{Acquired, Claim, Error, ErrorKind, Invalidated, RemoteTier, Token};
 use cache_redis::{Driver, RedisTier, RedisTierBuilder};
+use common::machine::{Planter, runs_the_machine, slot};
 use common::{AMPLE, HOUR, MARGIN, Raw, asks, fills, invalidation, key, namespace, shared, store, tier, until, until_back};
 use futures_util::poll;
 use std::pin::pin;
@@ -320,52 +320,11 @@ async fn c5_a_master_that_became_a_replica_is_dialled_anew_until_it_takes_writes
     until("writes are taken", async || tier.invalidate(&[invalidation(&key)], HOUR, None).await.is_ok()).await;
 }
 
-/// Plants at the node that has the key.
-struct Planter {
-    nodes: Vec<Raw>,
-}
-
-impl Planter {
-    async fn new(cluster: &RedisCluster) -> Self {
-        let mut nodes = Vec::new();
-        for node in cluster.nodes() {
-            nodes.push(Raw::connect(&node.url()).await);
-        }
-        Self { nodes }
-    }
-}
-
-#[async_trait::async_trait]
-impl Plant for Planter {
-    async fn plant(&self, key: &RemoteKey, bytes: Option<Vec<u8>>) {
-        let master = match slot(&self.nodes[0], key).await {
-            0..5461 => 0,
-            5461..10_923 => 1,
-            _ => 2,
-        };
-        self.nodes[master].plant(key, bytes).await;
-    }
-}
-
-/// The slot of a key, by the cluster's own account.
-async fn slot(node: &Raw, key: &RemoteKey) -> u16 {
-    node.query(redis::cmd("CLUSTER").arg("KEYSLOT").arg(key.as_bytes())).await
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_runs_the_machine_and_answers_for_many_keys_of_all_slots_in_their_order() {
     let cluster = RedisCluster::start();
     let tier = calm(RedisTier::cluster(urls(&cluster))).connect().await.unwrap();
-    let planter = Arc::new(Planter::new(&cluster).await);
-    let suites: Vec<_> = (0..20)
-        .map(|seed| {
-            let (tier, planter) = (tier.clone(), planter.clone());
-            tokio::spawn(async move { remote_suite(&tier, &*planter, seed, 60).await })
-        })
-        .collect();
-    for suite in suites {
-        suite.await.expect("no difference");
-    }
+    runs_the_machine(&tier, Planter::new(&cluster).await).await;
     let namespace = namespace();
     let keys: Vec<_> = (0..300_u64).map(|id| namespace.key(&id)).collect();
     for (id, key) in keys.iter().enumerate() {

@@ -2,12 +2,12 @@
 
 mod common;
 
-use cache_core::testing::{Plant, backplane_suite, remote_suite};
-use cache_core::{ErrorKind, Examine, RemoteKey, RemoteTier};
+use cache_core::testing::backplane_suite;
+use cache_core::{ErrorKind, Examine, RemoteTier};
 use cache_redis::{RedisTier, RedisTierBuilder};
+use common::machine::{Planter, runs_the_machine};
 use common::relay::Relay;
 use common::{AMPLE, HOUR, Raw, key, namespace, store};
-use std::sync::Arc;
 use test_servers::{Redis, RedisCluster};
 
 fn three(url: &str) -> String {
@@ -16,48 +16,6 @@ fn three(url: &str) -> String {
 
 async fn connected(builder: RedisTierBuilder) -> RedisTier {
     builder.timeout(AMPLE).connect_timeout(AMPLE).connect().await.expect("the server runs")
-}
-
-/// On every node, for one of them has the key.
-struct Planter(Vec<(Raw, u16)>, fn(&RemoteKey) -> u16);
-
-#[async_trait::async_trait]
-impl Plant for Planter {
-    async fn plant(&self, key: &RemoteKey, bytes: Option<Vec<u8>>) {
-        let master = usize::from(match (self.1)(key) {
-            0..5_461 => 0_u16,
-            5_461..10_923 => 1,
-            _ => 2,
-        });
-        self.0[master.min(self.0.len() - 1)].0.plant(key, bytes).await;
-    }
-}
-
-/// Of a key, by a server's own account, asked once for each partition.
-fn slot_of(key: &RemoteKey) -> u16 {
-    let bytes = key.as_bytes();
-    let open = bytes.iter().position(|byte| *byte == b'{').expect("a tag") + 1;
-    let close = bytes.iter().position(|byte| *byte == b'}').expect("a tag");
-    crc16(&bytes[open..close]) % 16_384
-}
-
-/// XMODEM, as Redis Cluster's specification has it.
-fn crc16(bytes: &[u8]) -> u16 {
-    bytes.iter().fold(0, |crc: u16, byte| {
-        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 })
-    })
-}
-
-async fn runs_the_machine(tier: &RedisTier, planter: Arc<Planter>) {
-    let suites: Vec<_> = (0..20)
-        .map(|seed| {
-            let (tier, planter) = (tier.clone(), planter.clone());
-            tokio::spawn(async move { remote_suite(&tier, &*planter, seed, 60).await })
-        })
-        .collect();
-    for suite in suites {
-        suite.await.expect("no difference");
-    }
 }
 
 /// What is asked of a server besides verbs.
@@ -96,7 +54,7 @@ async fn one_server_is_spoken_to_in_resp3_on_every_connection() {
     let plain = format!("redis://:right@127.0.0.1:{}/", redis.port());
     let (url, raw) = (three(&plain), Raw::connect(&plain).await);
     let (ours, theirs) = (connected(RedisTier::builder(&url)).await, connected(RedisTier::builder(&url)).await);
-    runs_the_machine(&ours, Arc::new(Planter(vec![(raw.clone(), 0)], |_| 0))).await;
+    runs_the_machine(&ours, raw.clone()).await;
     backplane_suite(&ours, &theirs).await;
     answers_all_else(&ours, 1).await;
     let (two, three) = protocols(&raw).await;
@@ -108,12 +66,8 @@ async fn a_cluster_is_spoken_to_in_resp3_on_every_connection_and_its_map_is_unde
     let cluster = RedisCluster::start();
     let urls: Vec<_> = cluster.nodes().iter().map(|node| three(&node.url())).collect();
     let (ours, theirs) = (connected(RedisTier::cluster(&urls)).await, connected(RedisTier::cluster(&urls)).await);
-    let mut raws = Vec::new();
-    for master in 0..3 {
-        raws.push((Raw::connect(&cluster.nodes()[master].url()).await, 0));
-    }
-    let raw = raws[0].0.clone();
-    runs_the_machine(&ours, Arc::new(Planter(raws, slot_of))).await;
+    let raw = Raw::connect(&cluster.nodes()[0].url()).await;
+    runs_the_machine(&ours, Planter::new(&cluster).await).await;
     backplane_suite(&ours, &theirs).await;
     answers_all_else(&ours, 3).await;
     let (two, three) = protocols(&raw).await;
@@ -127,7 +81,7 @@ async fn by_fred_it_is_the_same() {
     let plain = format!("redis://:right@127.0.0.1:{}/", redis.port());
     let raw = Raw::connect(&plain).await;
     let tier = connected(RedisTier::builder(&three(&plain)).driver(cache_redis::Driver::Fred)).await;
-    runs_the_machine(&tier, Arc::new(Planter(vec![(raw.clone(), 0)], |_| 0))).await;
+    runs_the_machine(&tier, raw.clone()).await;
     answers_all_else(&tier, 1).await;
     let (two, three) = protocols(&raw).await;
     assert!(two == 0 && three >= 1, "{two} {three}");

@@ -1,6 +1,7 @@
 //! What the tests of this folder share.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod machine;
 pub(crate) mod relay;
 
 use async_trait::async_trait;
