@@ -1,7 +1,8 @@
 //! One tier in memory: lives, invalidation during loads, counts, and what the builder refuses.
 
 use cachestack::{
-    Cache as _, ErrorKind, Freshness, LocalTier, ManualClock, MemoryTier, SharedCache, Stamp, Tier, TieredCache, Ttl, Why,
+    Cache as _, ErrorKind, Freshness, KeyPrefix, LocalTier, ManualClock, MemoryTier, SharedCache, Stamp, Tier, TieredCache, Ttl,
+    Why,
 };
 use std::io;
 use std::sync::Arc;
@@ -214,6 +215,13 @@ async fn a_load_that_began_before_a_clear_is_answered_and_not_cached() {
 }
 
 #[tokio::test]
+async fn a2_a_load_that_began_before_a_prefix_was_invalidated_is_not_kept() {
+    let (cache, answer) =
+        during_a_load(async |cache| cache.invalidate_prefix(&KeyPrefix::text("7")).await.map(drop).unwrap()).await;
+    assert_eq!((answer, cache.get(&7).await), (1, None));
+}
+
+#[tokio::test]
 async fn a_load_that_began_before_an_insert_does_not_overwrite_it() {
     let (cache, answer) = during_a_load(async |cache| cache.insert(&7, 2).await.unwrap()).await;
     assert_eq!((answer, cache.get(&7).await), (1, Some(2)));
@@ -289,7 +297,21 @@ async fn a_last_resort_that_is_invalidated_as_the_load_begins_is_none() {
         cache.invalidate(&7).await.unwrap();
     })
     .await;
-    as_a_load_begins(async |cache| cache.clear().await.unwrap()).await;
+    as_a_load_begins(async |cache| cache.clear().await.map(drop).unwrap()).await;
+    as_a_load_begins(async |cache| cache.invalidate_prefix(&KeyPrefix::text("7")).await.map(drop).unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_closed_cache_keeps_no_values() {
+    let cache = TieredCache::<u64, Arc<u64>>::builder("t").l1(MemoryTier::new(100_000)).build().unwrap();
+    let values: Vec<_> = (0..1_000).map(Arc::new).collect();
+    for (key, value) in values.iter().enumerate() {
+        cache.insert(&(key as u64), value.clone()).await.unwrap();
+    }
+    cache.invalidate(&7).await.unwrap();
+    assert!(values.iter().any(|value| Arc::strong_count(value) > 1));
+    cache.close(Duration::ZERO).await;
+    assert_eq!(values.iter().filter(|value| Arc::strong_count(value) > 1).count(), 0, "though somebody still has the cache");
 }
 
 #[tokio::test]
@@ -355,7 +377,7 @@ async fn a_write_commits_first_and_the_next_read_loads() {
     assert_eq!(cache.load(&1).await.unwrap(), 2);
     assert_eq!(cache.write(&1, 13).await.unwrap_err().kind(), ErrorKind::Origin);
     assert_eq!(cache.load(&1).await.unwrap(), 13, "a failed write may have committed: it invalidates");
-    let value = cache.write_with(&1, || async { Ok::<_, io::Error>(5) }).await.unwrap();
+    let (value, _) = cache.write_with(&1, || async { Ok::<_, io::Error>(5) }).await.unwrap();
     assert_eq!(value, 5);
 }
 

@@ -167,6 +167,11 @@ pub trait LocalTier<K, V>: Send + Sync + 'static {
 
     /// How many entries had to go to make room, since it was made.
     fn evictions(&self) -> u64;
+
+    /// Takes out what has expired by `now`, and drops what has left and nobody reads any more, where that waits for later writes. Runs code of keys and values; costs a look at each entry.
+    fn sweep(&self, now: Moment) {
+        let _ = now;
+    }
 }
 
 /// A tier that is kept beside the cache it is given to: for what it can do and the stack does not ask for, such as to be resized. Each call costs
@@ -236,6 +241,10 @@ impl<K, V, L: LocalTier<K, V>> LocalTier<K, V> for Arc<L> {
 
     fn evictions(&self) -> u64 {
         (**self).evictions()
+    }
+
+    fn sweep(&self, now: Moment) {
+        (**self).sweep(now);
     }
 }
 

@@ -341,6 +341,11 @@ where
     fn evictions(&self) -> u64 {
         self.left.evictions.load(Ordering::Relaxed)
     }
+
+    fn sweep(&self, _: Moment) {
+        self.entries.run_pending_tasks();
+        self.left.tidy();
+    }
 }
 
 impl<K, V> fmt::Debug for MokaTier<K, V> {

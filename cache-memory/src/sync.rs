@@ -15,19 +15,19 @@
 #[cfg(loom)]
 pub(crate) use loom::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, fence},
+    atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, fence},
 };
 
 pub(crate) use std::sync::atomic::Ordering;

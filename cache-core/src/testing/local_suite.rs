@@ -300,9 +300,11 @@ fn suspects_what_is_there_and_not_what_comes<T: LocalTier<String, u64>>(scene: &
 fn suspects_however_often<T: LocalTier<String, u64>>(scene: &Scene<'_, T>) {
     let terms = Terms { partition: Partition::from_index(9), ..scene.terms() };
     scene.put_on("old", 1, &terms);
+    scene.put_on("other", 1, &Terms { partition: Partition::from_index(10), ..scene.terms() });
     for count in 1..=600 {
         scene.tier.suspect(terms.partition);
         assert_ne!(scene.is_suspect("old"), Some(false), "after {count} times");
+        assert_eq!(scene.is_suspect("other"), Some(false), "another partition's, after {count} times");
         scene.put_on("new", 1, &terms);
         assert_eq!(scene.is_suspect("new"), Some(false), "after {count} times");
     }

@@ -1,12 +1,13 @@
 //! How a tier is made.
 
+use super::epochs::Epochs;
 use super::gone::Cause;
 use super::shard::Shard;
 use super::upkeep::shares;
 use super::{Listener, MemoryTier, Weigher};
 use crate::Policy;
 use crate::grace::Grace;
-use crate::sync::{AtomicU8, AtomicU64};
+use crate::sync::AtomicU64;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -101,7 +102,7 @@ impl<K, V> MemoryTierBuilder<K, V> {
         MemoryTier {
             shards: shares(self.capacity, shards as u64).map(|share| Shard::new(kind, share, weighted)).collect(),
             shift: 32 - shards.trailing_zeros(),
-            epochs: Box::new(std::array::from_fn(|_| AtomicU8::new(0))),
+            epochs: Epochs::new(),
             capacity: AtomicU64::new(self.capacity),
             weigher: self.weigher,
             listener: self.listener,

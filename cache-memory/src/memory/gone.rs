@@ -12,7 +12,7 @@ pub enum Cause {
     Expired,
     /// A new value of its key came.
     Replaced,
-    /// It was removed, or all were.
+    /// It was removed, or all were; or its partition was suspected many times, and nobody had it loaded anew.
     Removed,
 }
 

@@ -76,6 +76,11 @@ impl Life {
         self.word as u8
     }
 
+    /// For an entry that no reader has seen.
+    pub(super) fn set_epoch(&mut self, epoch: u8) {
+        self.word = self.word & !0xFF | u64::from(epoch);
+    }
+
     #[inline]
     fn created(&self) -> Moment {
         let base = self.word >> 24;

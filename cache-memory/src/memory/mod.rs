@@ -19,6 +19,7 @@
 //! and comes back. It stays in its region meanwhile, so a slot that was compared cannot have become another key's.
 
 mod builder;
+mod epochs;
 mod gone;
 mod index;
 mod life;
@@ -39,8 +40,9 @@ pub use gone::Cause;
 
 use crate::grace::{Grace, Region};
 use crate::policy::Slot;
-use crate::sync::{AtomicU8, AtomicU64, Ordering};
+use crate::sync::AtomicU64;
 use cache_core::{Local, Moment, Partition, Terms, Token};
+use epochs::Epochs;
 use gone::Gone;
 use index::Place;
 use life::Life;
@@ -115,8 +117,7 @@ pub struct MemoryTier<K, V> {
     shards: Box<[Shard<K, V>]>,
     /// What is left of the upper half of a hash after this shift is its shard.
     shift: u32,
-    /// By partition; an entry of an earlier epoch is suspect.
-    epochs: Box<[AtomicU8; 256]>,
+    epochs: Epochs,
     capacity: AtomicU64,
     weigher: Option<Arc<Weigher<K, V>>>,
     listener: Option<Arc<Listener<K, V>>>,
@@ -177,11 +178,6 @@ impl<K, V> MemoryTier<K, V> {
         self.shards.iter().map(|shard| shard.writer.lock().weight()).sum()
     }
 
-    fn is_suspect(&self, life: &Life) -> bool {
-        // Ordering: acquire pairs with the release in `suspect`.
-        self.epochs[usize::from(life.partition())].load(Ordering::Acquire) != life.epoch()
-    }
-
     /// Whether an entry needs anything beside its node.
     fn needs_extra(terms: &Terms) -> bool {
         terms.version != 0 || terms.idle.is_some() || terms.token != Token::default()
@@ -221,7 +217,7 @@ impl<K: Eq, V> MemoryTier<K, V> {
             value: &seen.node.value,
             stamp: seen.node.life.stamp(),
             partition: Partition::from_index(seen.node.life.partition()),
-            suspect: self.is_suspect(&seen.node.life),
+            suspect: self.epochs.is_suspect(&seen.node.life),
         }
     }
 
@@ -307,10 +303,11 @@ impl<K: Eq, V> MemoryTier<K, V> {
             // Under the lock that `remove` and `clear` take: whoever has poisoned before taking it is seen here, and whoever takes it later
             // finds the entry.
             |locked, old| admit(old, locked),
-            |entry, admitted, locked, writer, old, gone| {
+            |mut entry, admitted, locked, writer, old, gone| {
                 if !admitted {
                     return Err((entry.key, entry.value));
                 }
+                self.epochs.settle(&mut entry.life, entry.epoch);
                 writer.forget_expired(locked.table, now, old, LOOKS, gone);
                 writer.store(locked.shard, locked.table, entry, old, now, gone)
             },
@@ -324,10 +321,9 @@ impl<K: Eq, V> MemoryTier<K, V> {
     /// An entry as it is stored.
     fn entry<'a>(&self, hash: u64, key: K, value: V, weight: u32, terms: &'a Terms) -> Entry<'a, K, V> {
         let partition = terms.partition.index();
-        // Ordering: acquire pairs with the release in `suspect`. Read before the entry is in the index: a suspicion in between makes it suspect.
-        let epoch = self.epochs[usize::from(partition)].load(Ordering::Acquire);
-        let life = Life::new(&terms.stamp, partition, epoch);
-        Entry { hash, key, value, life, extra: Self::needs_extra(terms).then_some(terms), weight }
+        let epoch = self.epochs.enter(partition);
+        let life = Life::new(&terms.stamp, partition, epoch.byte());
+        Entry { hash, key, value, life, epoch, extra: Self::needs_extra(terms).then_some(terms), weight }
     }
 
     /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when

@@ -10,9 +10,6 @@ use cache_core::{Local, LocalTier, Moment, Partition, Terms};
 use std::borrow::Borrow;
 use std::hash::Hash;
 
-/// Half of the epochs of a partition.
-const HALF: u8 = 128;
-
 impl<K, V> LocalTier<K, V> for MemoryTier<K, V>
 where
     K: Eq + Send + Sync + 'static,
@@ -69,20 +66,10 @@ where
     }
 
     fn suspect(&self, partition: Partition) {
-        let epoch = &self.epochs[usize::from(partition.index())];
         let mut panic = None;
-        loop {
-            let now = epoch.load(Ordering::Relaxed);
-            // Epochs are a byte: before one comes round again, no entry of it may be left. An entry of this very one may come between a clear and
-            // the raising, or an insert have read it before; the clear half a round later takes that, since it comes 127 suspicions before the epoch
-            // comes round. Only an insert that stood still for 128 suspicions, or a suspicion that did for 256, could be missed by both.
-            if now % HALF == HALF - 1 {
-                keep_first(&mut panic, self.clear_all());
-            }
-            // Ordering: release pairs with the acquire in `is_suspect` and `entry`.
-            if epoch.compare_exchange(now, now.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
-                break;
-            }
+        while let Some(walk) = self.epochs.suspect(partition.index()) {
+            keep_first(&mut panic, self.forget_suspects());
+            self.epochs.walked(walk);
         }
         go_on(panic);
     }
@@ -101,6 +88,10 @@ where
 
     fn evictions(&self) -> u64 {
         self.shards.iter().map(|shard| shard.writer.lock().evictions()).sum()
+    }
+
+    fn sweep(&self, now: Moment) {
+        self.sweep(now);
     }
 }
 

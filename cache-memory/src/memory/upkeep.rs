@@ -162,6 +162,16 @@ impl<K, V> MemoryTier<K, V> {
         go_on(panic);
     }
 
+    /// Takes out what was suspected so often that its epoch could come round again, and returns the first panic. Costs a look at each entry.
+    pub(super) fn forget_suspects(&self) -> Option<Payload> {
+        let mut next = 0;
+        self.each_shard(|_, table, writer, gone| {
+            let rest = writer.forget_suspects(table, next, AT_ONCE, |life| self.epochs.is_ancient(life), gone);
+            next = rest.unwrap_or(0);
+            rest.is_none()
+        })
+    }
+
     pub(crate) fn shards(&self) -> usize {
         self.shards.len()
     }

@@ -3,6 +3,7 @@
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod check;
 
+use super::epochs::Epoch;
 use super::gone::{Cause, Gone};
 use super::index::{Index, Place};
 use super::life::Life;
@@ -64,6 +65,7 @@ pub(super) struct Entry<'a, K, V> {
     pub(super) key: K,
     pub(super) value: V,
     pub(super) life: Life,
+    pub(super) epoch: Epoch,
     /// Where they ask for more than a node has.
     pub(super) extra: Option<&'a Terms>,
     pub(super) weight: u32,
@@ -368,6 +370,25 @@ impl<K, V> Writer<K, V> {
             // The next row is the next write's. Nobody has looked at it for long, and it must be there before that write can let go of the lock.
             table.slab.fetch(self.hand);
         }
+    }
+
+    /// Takes out those of so many slots from one on whose entry is to go. Where the next look begins, if there are more.
+    pub(super) fn forget_suspects(
+        &mut self,
+        table: &Table<K, V>,
+        from: Slot,
+        most: usize,
+        is_ancient: impl Fn(&Life) -> bool,
+        gone: &mut Gone,
+    ) -> Option<Slot> {
+        let end = self.next.min(from.saturating_add(most as Slot));
+        for slot in from..end {
+            // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
+            if self.is_linked(slot) && is_ancient(unsafe { &(*table.slab.node_at(Address::of(slot))).life }) {
+                self.unlink(table, slot, Cause::Removed, gone);
+            }
+        }
+        (end < self.next).then_some(end)
     }
 
     /// The slots that are in the index, for whoever lets go of the lock before going through them.

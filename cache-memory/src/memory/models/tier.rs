@@ -3,7 +3,7 @@
 use crate::grace::Grace;
 use crate::memory::{Change, MemoryTier};
 use crate::sync::{Ordering, explore};
-use cache_core::{Local, LocalTier, ManualClock, Moment, Stamp, Terms};
+use cache_core::{Local, LocalTier, ManualClock, Moment, Partition, Stamp, Terms};
 use loom::cell::UnsafeCell;
 use loom::thread;
 use std::sync::Arc;
@@ -272,5 +272,47 @@ fn the_first_entry_that_may_lie_idle_is_not_read_when_it_lay_idle_too_long() {
         let terms = Terms { idle: Some(idle), ..terms() };
         assert!(tier.insert(HASH, 8, Watched::new(2), &terms, now(), &|| true));
         reads.join().unwrap();
+    });
+}
+
+fn is_trusted(tier: &Tier, key: u64) -> bool {
+    tier.with(HASH, &key, now(), |local| !local.suspect).unwrap_or(false)
+}
+
+/// The mark that something was stored is lost to a suspicion that comes at the same time, and not to the next.
+#[test]
+fn what_is_stored_beside_a_suspicion_is_suspect_after_another() {
+    explore(None, || {
+        let tier = tier(4);
+        insert(&tier, 5, 1);
+        let other = beside(&tier, |tier| assert!(insert(tier, 7, 1)));
+        tier.suspect(Partition::default());
+        assert!(!is_trusted(&tier, 5));
+        other.join().unwrap();
+        tier.suspect(Partition::default());
+        assert!(!is_trusted(&tier, 7) && !is_trusted(&tier, 5));
+        insert(&tier, 7, 2);
+        assert!(is_trusted(&tier, 7));
+    });
+}
+
+#[test]
+fn who_hears_of_an_insert_suspects_it_and_who_hears_of_a_suspicion_sees_it() {
+    explore(None, || {
+        let (tier, told) = (tier(4), Arc::new(loom::sync::atomic::AtomicU32::new(0)));
+        let told_of = told.clone();
+        let other = beside(&tier, move |tier| {
+            insert(tier, 7, 1);
+            told_of.store(1, Ordering::Release);
+        });
+        let heard = told.load(Ordering::Acquire) == 1;
+        tier.suspect(Partition::default());
+        let told_of = told.clone();
+        let reader = beside(&tier, move |tier| assert!(told_of.load(Ordering::Acquire) < 2 || !heard || !is_trusted(tier, 7)));
+        if heard {
+            told.store(2, Ordering::Release);
+        }
+        reader.join().unwrap();
+        other.join().unwrap();
     });
 }
