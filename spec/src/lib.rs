@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod clear;
 pub mod failover;
 pub mod l1;
 pub mod l2;
