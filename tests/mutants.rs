@@ -19,6 +19,7 @@ mod strict;
 /// The variant, and the test that it must not pass.
 const MUTANTS: &[(&str, &str)] = &[
     ("FillWithoutLease", "l1_l2::overtaken::a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier"),
+    ("SetNx", "l1_l2::overtaken::a_load_on_one_node_that_began_before_an_invalidation_on_another_is_kept_by_no_tier"),
     ("TokenPerProcess", "coherence::records::a_value_that_was_leased_again_is_filled_by_its_own_load_alone"),
     ("NoFloor", "l1_l2::versions::a_lagging_replica_cannot_bring_an_older_row_back"),
     ("FloorOverwritten", "coherence::records::an_older_invalidation_that_comes_late_does_not_lower_the_floor"),
@@ -31,6 +32,7 @@ const MUTANTS: &[(&str, &str)] = &[
     ("SuspicionWithoutPoison", "coherence::bound::a_load_that_began_before_a_lost_message_is_not_kept_once_the_loss_is_known"),
     ("TrustBeforeSubscribed", "coherence::bound::before_the_store_has_confirmed_that_it_listens_nothing_is_verified"),
     ("NoIncarnation", "coherence::bound::a_store_that_has_forgotten_its_sequences_is_asked_again_about_everything"),
+    ("AbsentIsUnchanged", "coherence::bound::a_store_that_has_forgotten_its_sequences_is_asked_again_about_everything"),
     ("DuplicatesIgnored", "coherence::bound::a_message_counts_under_a_new_incarnation_though_its_sequence_is_an_old_one"),
     ("JoinPoisoned", "coherence::messages::who_comes_after_a_message_does_not_wait_for_a_load_from_before_it"),
     ("StoppedClock", "coherence::bound::a_process_that_was_stopped_asks_before_it_serves"),

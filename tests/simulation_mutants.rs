@@ -11,6 +11,7 @@ mod simulation;
 
 const MUTANTS: &[&str] = &[
     "FillWithoutLease",
+    "SetNx",
     "TokenPerProcess",
     "NoFloor",
     "FloorOverwritten",
@@ -23,6 +24,7 @@ const MUTANTS: &[&str] = &[
     "SuspicionWithoutPoison",
     "TrustBeforeSubscribed",
     "NoIncarnation",
+    "AbsentIsUnchanged",
     "DuplicatesIgnored",
     "JoinPoisoned",
     "StoppedClock",

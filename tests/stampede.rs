@@ -403,7 +403,8 @@ async fn b6_a_loader_that_writes_a_key_whose_write_loads_its_own_gets_an_error()
     let again = cache.clone();
     let load = move || async move {
         let inner = again.clone();
-        again.write_with(&2, move || async move { inner.get_or_load(&1, || async { Ok::<_, io::Error>(1) }).await }).await
+        let write = again.write_with(&2, move || async move { inner.get_or_load(&1, || async { Ok::<_, io::Error>(1) }).await });
+        write.await.map(|(value, _)| value)
     };
     let err = cache.get_or_load(&1, load).await.unwrap_err();
     let innermost = std::iter::successors(Some(&err), |err| err.find::<cachestack::Error>()).last().unwrap();

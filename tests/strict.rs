@@ -96,7 +96,7 @@ impl Node {
             let value = held.load(value).await?;
             Ok::<_, io::Error>(commit(&rows, key, value))
         };
-        let write = tokio::spawn(async move { cache.write_with(&key, commit).await });
+        let write = tokio::spawn(async move { cache.write_with(&key, commit).await.map(|(value, _)| value) });
         slow.has_begun().await;
         (slow, write)
     }
@@ -354,7 +354,7 @@ async fn with_l2_away_nothing_is_written_and_l1_stays_as_it_is() {
     assert_eq!((cause(&refused), refused.is_transient()), (Some(ErrorKind::Unavailable), true));
     assert_eq!((writer.cache.get_local(&1), writer.cache.stats().coherence.owed), (Some(0), 0));
     writer.l2.set(Chaos::Calm);
-    assert_eq!(writer.cache.write_with(&1, || async { Ok::<_, io::Error>(7) }).await.unwrap(), 7);
+    assert_eq!(writer.cache.write_with(&1, || async { Ok::<_, io::Error>(7) }).await.unwrap().0, 7);
 }
 
 #[tokio::test]

@@ -113,7 +113,7 @@ where
     }
 
     async fn clear(&self) -> Result<()> {
-        TieredCache::clear(self).await
+        TieredCache::clear(self).await.map(drop)
     }
 
     fn stats(&self) -> Stats {

@@ -5,6 +5,7 @@ use crate::coherence::{Deployments, Ear, Listening, Meta, Notice, stamped};
 use crate::error::Result;
 use crate::key::{Echo, Namespace, RemoteKey};
 use crate::machine::{Command, Reply, Slot, step};
+use crate::mutant::{Mutant, is};
 use crate::partition::{PARTITIONS, Partition};
 use crate::record::{HEADER_LEN, Record, is_ours};
 use crate::remote::{
@@ -45,7 +46,7 @@ struct Store {
     bytes: usize,
     max_bytes: usize,
     /// By prefix, of each partition.
-    metas: HashMap<String, Vec<Meta>>,
+    metas: HashMap<String, Vec<Option<Meta>>>,
     ears: Vec<(String, Weak<dyn Ear>)>,
     history: u64,
     /// Keys whose records have changed since it was locked, if it tracks that.
@@ -418,7 +419,11 @@ impl RemoteTier for EmbeddedTier {
 
     async fn poll(&self, prefix: &str, partitions: &[Partition]) -> Result<Vec<Result<Meta>>> {
         let mut store = self.store.lock();
-        Ok(partitions.iter().map(|partition| Ok(*store.meta(prefix, *partition))).collect())
+        // Made if it is not there: absence would look like no change, to who asks after it was evicted once more.
+        let meta = |partition| {
+            if is(Mutant::AbsentIsUnchanged) { store.found(prefix, partition) } else { *store.meta(prefix, partition) }
+        };
+        Ok(partitions.iter().copied().map(meta).map(Ok).collect())
     }
 
     fn listen(&self, prefix: &str, ear: Weak<dyn Ear>) -> Option<Listening> {
@@ -466,11 +471,18 @@ impl Store {
 
     fn meta(&mut self, prefix: &str, partition: Partition) -> &mut Meta {
         let history = self.history;
-        let metas = self.metas.entry(prefix.to_owned()).or_insert_with(|| {
-            let begin = || Meta { incarnation: fastrand::u64(1..), sequence: 0, history };
-            (0..PARTITIONS).map(|_| begin()).collect()
-        });
-        &mut metas[usize::from(partition.index())]
+        let metas = self.metas.entry(prefix.to_owned()).or_insert_with(|| vec![None; PARTITIONS]);
+        metas[usize::from(partition.index())].get_or_insert_with(|| Meta {
+            incarnation: fastrand::u64(1..),
+            sequence: 0,
+            history,
+        })
+    }
+
+    /// Without an incarnation where there is none.
+    fn found(&self, prefix: &str, partition: Partition) -> Meta {
+        let found = self.metas.get(prefix).and_then(|metas| metas[usize::from(partition.index())]);
+        found.unwrap_or(Meta { incarnation: 0, sequence: 0, history: self.history })
     }
 
     /// Takes a sequence. Who listens hears of it once the store is unlocked.

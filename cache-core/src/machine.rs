@@ -166,6 +166,9 @@ fn step_acquire(slot: Slot, acquire: &Acquire, echo: Echo, now: u64) -> (Slot, A
 }
 
 fn step_fill(slot: Slot, fill: &Fill) -> (Slot, Filled) {
+    if is(Mutant::SetNx) && !matches!(&slot, Slot::Held { record, .. } if record.state.has_value()) {
+        return (value(fill.token, fill.version, fill.created, &fill.body, 0), Filled::Stored);
+    }
     let Slot::Held { record, expires } = slot else { return (slot, Filled::LeaseLost) };
     let leased = matches!(record.state, State::Lease | State::Refresh) && record.token == fill.token;
     if !leased && !is(Mutant::FillWithoutLease) {
@@ -210,6 +213,7 @@ pub(crate) fn step_invalidate(slot: Slot, version: Option<u64>, retain: Duration
         (Slot::Held { record, expires }, Invalidated::Tombstoned)
     };
     match slot {
+        _ if is(Mutant::SetNx) => (Slot::Absent, Invalidated::Tombstoned),
         Slot::Absent => tombstone(known, Body::empty(0, 0, echo), stay),
         Slot::Newer { version } => tombstone(known.max(version), Body::empty(0, 0, echo), stay),
         Slot::Foreign => (slot, Invalidated::Foreign),

@@ -7,6 +7,8 @@
 pub(crate) enum Mutant {
     /// A fill is taken without asking whose lease it is: SET on fill, DEL after commit.
     FillWithoutLease,
+    /// A fill is taken wherever there is no value: SET NX on fill, DEL after commit.
+    SetNx,
     /// All loads of a process have the same token.
     TokenPerProcess,
     /// A fill older than the floor is taken.
@@ -31,6 +33,8 @@ pub(crate) enum Mutant {
     TrustBeforeSubscribed,
     /// Incarnations are not looked at.
     NoIncarnation,
+    /// A poll leaves sequences that are not there as they are, and takes that for no change.
+    AbsentIsUnchanged,
     /// A sequence that was applied is not applied again, whatever history it is of.
     DuplicatesIgnored,
     /// A poisoned flight stays in the table.

@@ -34,6 +34,11 @@ impl WriteToken {
         Self { receipt: receipts.first().copied() }
     }
 
+    /// Of a key in this partition, told with keys of others.
+    pub(crate) fn of(partition: Partition, receipts: &[Receipt]) -> Self {
+        Self { receipt: receipts.iter().find(|receipt| receipt.partition == partition).copied() }
+    }
+
     pub(crate) fn receipt(&self) -> Option<&Receipt> {
         self.receipt.as_ref()
     }

@@ -204,8 +204,8 @@ async fn caches_of_one_process_and_one_name_follow_each_other_though_the_message
         world.commit(1, round);
         let token = match round {
             1 => Some(a.cache.invalidate(&1).await.unwrap()),
-            2 => a.cache.invalidate_many(&[1]).await.remove(0).map(|()| None).unwrap(),
-            _ => a.cache.clear().await.map(|()| None).unwrap(),
+            2 => Some(a.cache.invalidate_many(&[1]).await.remove(0).unwrap()),
+            _ => a.cache.clear().await.map(|_| None).unwrap(),
         };
         assert_eq!(b.get_local(&1), None);
         assert_eq!(b.load(&1).await.unwrap(), round);

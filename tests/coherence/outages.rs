@@ -455,3 +455,23 @@ async fn c6_a_clear_that_a_failover_has_lost_is_repeated() {
     assert_eq!(fresh.read(1).await.0, 7, "a node without L1 finds no older value in L2 either");
     assert_eq!(b.read(1).await.0, 7);
 }
+
+/// Its messages are told the new master, and its receipts are of those.
+#[tokio::test]
+async fn c6_a_clear_whose_scan_a_failover_has_lost_is_repeated_though_that_was_noticed_before_its_messages() {
+    let (world, [a, b], replica) = before_a_failover().await;
+    a.l2.set(Chaos::HeldMessagesOfClears);
+    a.l2.take_verbs();
+    let cache = a.cache.clone();
+    let clear = tokio::spawn(async move { cache.clear().await });
+    until("it is scanned", || a.l2.take_verbs().contains(&"clear")).await;
+    world.store.promote(replica);
+    a.polled().await;
+    a.polled().await;
+    a.l2.set(Chaos::Calm);
+    clear.await.unwrap().unwrap();
+    until("it is cleared again", || a.l2.take_verbs().contains(&"clear")).await;
+    a.polled().await;
+    assert_eq!(world.node().read(1).await.0, 7, "a node without L1 finds no older value in L2");
+    assert_eq!(b.read(1).await.0, 7);
+}

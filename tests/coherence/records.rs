@@ -2,7 +2,7 @@
 
 use super::nodes::{BOUND, Cache, World};
 use cachestack::testing::Messages;
-use cachestack::{Freshness, MemoryTier, Tier};
+use cachestack::{Freshness, KeyPrefix, MemoryTier, Tier};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,6 +58,39 @@ async fn a_read_that_is_given_a_write_returns_nothing_older_on_any_node() {
     b.read(1).await;
     b.read(1).await;
     assert_eq!(b.cache.load_after(&1, &token).await.unwrap().tier, Tier::L1, "one comparison of a number");
+}
+
+/// Each of them in a world of its own: the token of what has told of many keys, of all, and of a write that was given here.
+#[tokio::test]
+async fn whatever_writes_hands_out_a_token_that_covers_each_of_its_keys() {
+    for way in 0..4 {
+        let world = World::new();
+        let [a, b] = [world.node(), world.node()];
+        let keys: Vec<_> = (1..=40).collect();
+        for key in &keys {
+            b.read(*key).await;
+            world.commit(*key, 7);
+        }
+        b.l2.set_messages(Messages::Lost);
+        let tokens = match way {
+            0 => a.cache.invalidate_many(&keys).await.into_iter().map(Result::unwrap).collect(),
+            1 => vec![a.cache.clear().await.unwrap(); keys.len()],
+            2 => vec![a.cache.invalidate_prefix(&KeyPrefix::text("")).await.unwrap(); keys.len()],
+            _ => {
+                let mut tokens = Vec::new();
+                for key in &keys {
+                    let (value, token) = a.cache.write_with(key, || async { Ok::<_, io::Error>(7) }).await.unwrap();
+                    assert_eq!(value, 7);
+                    tokens.push(token);
+                }
+                tokens
+            }
+        };
+        for (key, token) in keys.iter().zip(tokens) {
+            assert_eq!(b.read(*key).await, (0, Tier::L1, Freshness::Fresh), "within the bound");
+            assert_eq!(b.cache.load_after(key, &token).await.unwrap().value, 7, "way {way}, key {key}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -49,8 +49,9 @@ impl Deployment {
     /// Once for all partitions: a clear reaches every master.
     async fn clear_again(&self, namespace: &Namespace, times: u64) {
         let notice = Notice { node: self.signature(), namespace: namespace.clone() };
+        let servers = self.servers();
         match self.tier.clear(namespace, RETAIN, Some(&notice)).await {
-            Ok(_) => self.replay.lock().cleared_again(namespace, times, self.now()),
+            Ok(_) => self.replay.lock().cleared_again(namespace, times, servers, self.now()),
             Err(err) => debug!(kind = ?err.kind(), "a clear from before a failover could not be repeated yet"),
         }
     }

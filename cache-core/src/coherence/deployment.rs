@@ -397,7 +397,7 @@ impl Deployment {
         known.is_away.store(false, Ordering::Release);
         known.reached.fetch_max(sent.as_nanos(), Ordering::Release);
         let mut state = known.state.lock();
-        let is_another = state.polled.replace(meta).is_some_and(|known| known.history != meta.history);
+        let is_another = state.polled.replace(meta).is_none_or(|known| known.history != meta.history);
         self.replay.lock().answered(partition, is_another, sent);
         // Whether or not it counts: it is known now. Not as of when the poll was sent: what was loaded after its answer is no older than what it tells of.
         if state.ledger.lags(meta) {

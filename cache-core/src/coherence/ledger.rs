@@ -87,7 +87,10 @@ impl Ledger {
 
     /// Whether a poll has told of something that was not applied: what L1 has from before that may be overtaken.
     pub(crate) fn lags(&self, meta: Meta) -> bool {
-        self.mark.incarnation != 0 && (meta.incarnation != self.mark.incarnation || meta.sequence > self.mark.sequence)
+        let is_absent = is(Mutant::AbsentIsUnchanged) && meta.incarnation == 0;
+        !is_absent
+            && self.mark.incarnation != 0
+            && (meta.incarnation != self.mark.incarnation || meta.sequence > self.mark.sequence)
     }
 
     /// Whether answers to polls wait for a message.
@@ -111,6 +114,9 @@ impl Ledger {
 
     /// A poll was answered that was sent at `sent`, when the mark was `then`. It has been sent and answered under the subscription that stands now.
     pub(crate) fn answered(&mut self, meta: Meta, sent: Moment, then: Mark, now: Moment, bound: Duration) -> Verdict {
+        if is(Mutant::AbsentIsUnchanged) && meta.incarnation == 0 {
+            return self.verify(sent);
+        }
         let same = meta.incarnation == self.mark.incarnation || is(Mutant::NoIncarnation);
         let went_back = then.incarnation == meta.incarnation && meta.sequence < then.sequence;
         if same && !went_back {

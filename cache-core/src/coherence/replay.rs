@@ -26,6 +26,8 @@ pub(super) struct Replay {
     clears: Vec<(Moment, Namespace)>,
     /// Namespaces that have to be cleared again, and how often that came up.
     owed: Vec<(Namespace, u64)>,
+    /// See [`servers`](Self::servers).
+    servers: u64,
 }
 
 /// What was told of a partition.
@@ -61,7 +63,7 @@ pub(super) struct Lot {
 impl Default for Replay {
     fn default() -> Self {
         let partitions = (0..PARTITIONS).map(|_| Told::default()).collect();
-        Self { partitions, kept: 0, clears: Vec::new(), owed: Vec::new() }
+        Self { partitions, kept: 0, clears: Vec::new(), owed: Vec::new(), servers: 0 }
     }
 }
 
@@ -138,11 +140,18 @@ impl Replay {
         self.kept += 1;
     }
 
-    /// A clear, of which a failover may have lost any part.
-    pub(super) fn note_clear(&mut self, namespace: &Namespace, now: Moment) {
+    /// How many servers polls have told of, first ones and each partition's counted. Whoever tells something asks before: if it is another number behind that, part of it may have been
+    /// told to a server that is no more.
+    pub(super) fn servers(&self) -> u64 {
+        self.servers
+    }
+
+    /// A clear that began when there had been so many [servers](Self::servers). A failover may lose any part of it; `false` if one may have done so already, and is known.
+    pub(super) fn note_clear(&mut self, namespace: &Namespace, servers: u64, now: Moment) -> bool {
         let answered = self.all_answered();
         self.clears.retain(|(told, of)| of != namespace && answered.since(*told) < KEPT_FOR);
         self.clears.push((now, namespace.clone()));
+        self.servers == servers
     }
 
     /// A namespace has to be cleared again.
@@ -158,6 +167,7 @@ impl Replay {
         let answered = self.all_answered();
         let told = &mut self.partitions[usize::from(partition.index())];
         if is_another {
+            self.servers += 1;
             self.kept -= told.owe_all(sent);
             let overflowed = told.overflowed.iter().filter(|(then, _)| !told.is_safe(*then));
             let cleared = self.clears.iter().filter(|(then, _)| answered.since(*then) < KEPT_FOR);
@@ -215,10 +225,11 @@ impl Replay {
         }
     }
 
-    /// It was cleared again, by who found that it had come up so often.
-    pub(super) fn cleared_again(&mut self, namespace: &Namespace, times: u64, now: Moment) {
-        self.owed.retain(|owed| *owed != (namespace.clone(), times));
-        self.note_clear(namespace, now);
+    /// It was cleared again, by who found that it had come up so often, when there had been so many [servers](Self::servers).
+    pub(super) fn cleared_again(&mut self, namespace: &Namespace, times: u64, servers: u64, now: Moment) {
+        if self.note_clear(namespace, servers, now) {
+            self.owed.retain(|owed| *owed != (namespace.clone(), times));
+        }
     }
 }
 
@@ -336,11 +347,11 @@ mod tests {
         failover(&mut replay, 1, 2);
         replay.told_again(partition(1), &lot, at(2));
         assert!(replay.is_owing());
-        replay.note_clear(&namespace(), at(2));
+        assert!(replay.note_clear(&namespace(), 2, at(2)));
         failover(&mut replay, 1, 3);
-        let (_, clears) = replay.owed();
+        let ((_, clears), servers) = (replay.owed(), replay.servers());
         failover(&mut replay, 1, 4);
-        replay.cleared_again(&clears[0].0, clears[0].1, at(4));
+        replay.cleared_again(&clears[0].0, clears[0].1, servers, at(4));
         assert_eq!(replay.owed().1.len(), 1);
     }
 
@@ -361,17 +372,37 @@ mod tests {
         let all_answer = |replay: &mut Replay, then| {
             (0..=u8::MAX).for_each(|index| replay.answered(Partition::from_index(index), false, then));
         };
-        replay.note_clear(&one, at(0));
-        replay.note_clear(&one, at(10));
+        assert!(replay.note_clear(&one, 0, at(0)));
+        assert!(replay.note_clear(&one, 0, at(10)));
         all_answer(&mut replay, at(39));
         replay.answered(partition(1), true, at(40));
         assert_eq!(replay.owed().1, [(one.clone(), 1)]);
-        replay.cleared_again(&one, 1, at(40));
+        replay.cleared_again(&one, 1, 1, at(40));
         assert!(!replay.is_owing());
         all_answer(&mut replay, at(70));
-        replay.note_clear(&other, at(71));
+        assert!(replay.note_clear(&other, 1, at(71)));
         replay.answered(partition(1), true, at(72));
         assert_eq!(replay.owed().1, [(other, 1)], "the first one is safe");
+    }
+
+    /// A first server counts, too: nobody knows of one before it.
+    #[test]
+    fn a_clear_amid_of_which_there_is_another_server_is_not_sure_and_one_that_is_told_again_stays_owed() {
+        let mut replay = Replay::default();
+        let servers = replay.servers();
+        replay.answered(partition(1), true, at(0));
+        assert!(!replay.note_clear(&namespace(), servers, at(0)));
+        let servers = replay.servers();
+        assert!(replay.note_clear(&namespace(), servers, at(1)));
+        failover(&mut replay, 1, 2);
+        // It takes a minute, so what was told before it is safe, and there is yet another server by then.
+        (0..=u8::MAX).for_each(|index| replay.answered(Partition::from_index(index), false, at(62)));
+        failover(&mut replay, 1, 62);
+        let (_, clears) = replay.owed();
+        replay.cleared_again(&namespace(), clears[0].1, servers, at(62));
+        assert_eq!(replay.owed().1, clears, "the second one may not have been scanned");
+        replay.cleared_again(&namespace(), clears[0].1, replay.servers(), at(63));
+        assert!(!replay.is_owing());
     }
 
     #[test]
@@ -392,7 +423,7 @@ mod tests {
         assert_eq!((partitions, replay.kept), (vec![partition(1)], 1), "one key, however often it was told");
         assert_eq!(clears.len(), 2, "one for each cache");
         for (of, times) in &clears {
-            replay.cleared_again(of, *times, at(2));
+            replay.cleared_again(of, *times, replay.servers(), at(2));
         }
         tell(&mut replay, 1, 2);
         assert!(!replay.is_owing());

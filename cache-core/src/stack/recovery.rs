@@ -187,10 +187,11 @@ where
         let Some(next) = self.recovery.next() else { return Ok(true) };
         match next {
             Next::Clear(clears) => {
+                let servers = self.servers();
                 let told = l2.clear(None).await?;
                 // While all is still blocked: who may keep something from here on finds nothing older.
                 self.let_go_of_all();
-                self.note_cleared(&told.receipts);
+                self.note_cleared(servers, &told.receipts);
                 let mut owed = self.recovery.0.lock();
                 owed.clears = owed.clears.saturating_sub(clears);
                 if owed.clears == 0 {
@@ -215,8 +216,9 @@ where
     async fn settle_lot(self: &Arc<Self>, l2: &Second<K, V>, debts: Vec<(RemoteKey, Debt<K>)>) -> Result<(), Error> {
         let invalidations: Vec<_> =
             debts.iter().map(|(key, debt)| Invalidation { key: key.clone(), version: debt.version }).collect();
+        let servers = self.servers();
         let told = l2.invalidate_many(&invalidations).await?;
-        self.note_told(&invalidations, &told.receipts);
+        self.note_told(servers, &invalidations, &told.receipts);
         for (remote, debt) in debts {
             self.let_go(debt.hash, &debt.key, debt.version);
             let mut owed = self.recovery.0.lock();

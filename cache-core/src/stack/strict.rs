@@ -54,12 +54,13 @@ where
         };
         self.counters.count(Event::Invalidation);
         let told = Invalidation { key: remote, version };
+        let servers = self.servers();
         let unmarked = l2.unmark(&told, token).await;
         self.let_go(hash, key, version);
         match unmarked {
             Ok(receipts) => {
                 self.no_longer_owed(&told, failures);
-                self.note_told(&[told], &receipts);
+                self.note_told(servers, &[told], &receipts);
                 committed.map(|value| (value, WriteToken::new(&receipts)))
             }
             Err(err) => {
@@ -101,9 +102,9 @@ where
         };
         // The mark may stand, though nobody heard so: the key should not wait for its end.
         if matches!(cause.kind(), ErrorKind::Unavailable | ErrorKind::Timeout) {
-            let told = Invalidation { key: key.clone(), version: None };
+            let (told, servers) = (Invalidation { key: key.clone(), version: None }, self.servers());
             match l2.unmark(&told, token).await {
-                Ok(receipts) => self.note_told(&[told], &receipts),
+                Ok(receipts) => self.note_told(servers, &[told], &receipts),
                 Err(err) => self.l2_failed("unmark", &err),
             }
         }

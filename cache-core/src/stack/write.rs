@@ -72,11 +72,11 @@ where
             .await
     }
 
-    /// As [`write`](Self::write), with the write given here: it commits and returns the value as committed.
+    /// As [`write`](Self::write), with the write given here: it commits and returns the value as committed, which comes back with the token.
     ///
     /// # Errors
     /// As [`write`](Self::write).
-    pub async fn write_with<Q, F, Fut, E>(&self, key: &Q, commit: F) -> Result<V>
+    pub async fn write_with<Q, F, Fut, E>(&self, key: &Q, commit: F) -> Result<(V, WriteToken)>
     where
         K: Borrow<Q>,
         Q: Hash + Eq + ToOwned<Owned = K> + Sync + ?Sized,
@@ -86,7 +86,7 @@ where
     {
         let (inner, key) = (self.inner.clone(), key.to_owned());
         let commit = Box::pin(async move { commit().await.map_err(Into::into) });
-        self.inner.apart(async move { inner.write(&key, commit).await.map(|(value, _)| value) }).await
+        self.inner.apart(async move { inner.write(&key, commit).await }).await
     }
 
     /// Makes the key's value unreadable: in L1 of this node and in L2. A load that began earlier gives its value to its
@@ -136,7 +136,7 @@ where
     ///
     /// # Errors
     /// For each key as [`invalidate`](Self::invalidate).
-    pub async fn invalidate_many(&self, keys: &[K]) -> Vec<Result<()>> {
+    pub async fn invalidate_many(&self, keys: &[K]) -> Vec<Result<WriteToken>> {
         let (inner, keys) = (self.inner.clone(), keys.to_vec());
         let count = keys.len();
         match self.inner.apart(async move { Ok(inner.invalidate_many(&keys).await) }).await {
@@ -175,11 +175,13 @@ where
     /// number of keys in the whole store: a `SCAN` in bounded batches. Each record becomes a tombstone of some hundred bytes
     /// that stays for a minute.
     ///
+    /// Its token is of no one place, so no L1 covers it: a read that is given it asks L2.
+    ///
     /// # Errors
     /// As [`invalidate`](Self::invalidate); part of L2 may be cleared.
-    pub async fn clear(&self) -> Result<()> {
+    pub async fn clear(&self) -> Result<WriteToken> {
         let inner = self.inner.clone();
-        self.inner.apart(async move { inner.clear(None).await }).await
+        self.inner.apart(async move { inner.clear(None).await }).await.map(|()| WriteToken::default())
     }
 
     /// Makes every value unreadable whose key begins so, in L2, and with the promise of [`invalidate`](Self::invalidate). L1, of this node and of all others, lets go of whatever it has of
@@ -202,13 +204,13 @@ where
     ///
     /// # Errors
     /// As [`clear`](Self::clear). A prefix that L2 could not be told of is owed as a clear of the whole cache.
-    pub async fn invalidate_prefix(&self, prefix: &KeyPrefix) -> Result<()> {
+    pub async fn invalidate_prefix(&self, prefix: &KeyPrefix) -> Result<WriteToken> {
         let (inner, prefix) = (self.inner.clone(), prefix.clone());
-        self.inner.apart(async move { inner.clear(Some(&prefix)).await }).await
+        self.inner.apart(async move { inner.clear(Some(&prefix)).await }).await.map(|()| WriteToken::default())
     }
 
     /// Closes the cache: it forgets L1, takes no more calls (they get [`ErrorKind::Closed`], `get` gets `None`), waits for
-    /// loads and writes that run, for at most `limit`, and says how many are left.
+    /// loads and writes that run, for at most `limit`, and says how many are left. The values that L1 had are dropped, but for those that somebody is reading.
     ///
     /// The tiers of L2 may be shared with other caches and stay open.
     pub async fn close(&self, limit: Duration) -> Closed {
@@ -218,6 +220,8 @@ where
         self.inner.flights.poison_all();
         self.inner.l1.clear();
         let unfinished = self.inner.tasks.drain(limit).await;
+        // Nobody writes to it any more, which would do this by and by.
+        self.inner.l1.sweep(self.inner.clock.now());
         if let Some(coherent) = &self.inner.coherent {
             coherent.deployment.leave(coherent.signature);
         }
@@ -270,7 +274,7 @@ where
         self.flights.poison_others(&boarding);
         self.l1.remove(hash, key, Some(version), &|| ());
         self.flights.poison_others(&boarding);
-        let (remote, token) = (l2.key(key), Token::unique());
+        let (remote, token, servers) = (l2.key(key), Token::unique(), self.servers());
         let put = match l2.encode(&remote, &value, version, life) {
             Ok(body) => {
                 let put = l2.put(&remote, token, version, body).await;
@@ -287,7 +291,7 @@ where
         let mut written = WriteToken::default();
         let put = put.map(|told| {
             written = WriteToken::new(&told.receipts);
-            self.note_told(&[Invalidation { key: remote.clone(), version: Some(version) }], &told.receipts);
+            self.note_told(servers, &[Invalidation { key: remote.clone(), version: Some(version) }], &told.receipts);
             told.outcome
         });
         // Where it failed, the block stays until the invalidation below has one of its own.
@@ -327,7 +331,7 @@ where
         if is(Mutant::RemovedOnce) {
             self.flights.unblock(hash);
         }
-        let (told, failures) = (Invalidation { key: l2.key(key), version }, self.recovery.failures());
+        let (told, failures, servers) = (Invalidation { key: l2.key(key), version }, self.recovery.failures(), self.servers());
         let outcome = l2.invalidate(&told).await;
         if is(Mutant::RemovedOnce) {
             block.hand_over();
@@ -338,7 +342,7 @@ where
         match outcome {
             Ok(receipts) => {
                 self.no_longer_owed(&told, failures);
-                self.note_told(&[told], &receipts);
+                self.note_told(servers, &[told], &receipts);
                 Ok(WriteToken::new(&receipts))
             }
             Err(err) => {
@@ -351,19 +355,19 @@ where
         }
     }
 
-    async fn invalidate_many(self: &Arc<Self>, keys: &[K]) -> Vec<Result<()>> {
+    async fn invalidate_many(self: &Arc<Self>, keys: &[K]) -> Vec<Result<WriteToken>> {
         self.counters.add(Event::Invalidation, keys.len() as u64);
         let Some(l2) = &self.l2 else {
             for key in keys {
                 self.let_go(self.hash(key), key, None);
             }
-            return vec![Ok(()); keys.len()];
+            return vec![Ok(WriteToken::default()); keys.len()];
         };
         self.wake();
         let mut told: Vec<_> = keys.iter().enumerate().map(|(at, key)| (at, key, l2.key(key))).collect();
         // By partitions, so by slots: in a cluster most lots of a long list are for one master, and those of another do not fail with it.
         told.sort_by_key(|(_, _, remote)| remote.partition());
-        let mut results = vec![Ok(()); keys.len()];
+        let mut results = vec![Ok(WriteToken::default()); keys.len()];
         for lot in told.chunks(LOT) {
             let keys: Vec<_> = lot.iter().map(|(_, key, remote)| (*key, remote)).collect();
             let outcomes = self.invalidate_lot(l2, &keys).await;
@@ -375,19 +379,24 @@ where
     }
 
     /// So many keys that one call tells them.
-    async fn invalidate_lot(self: &Arc<Self>, l2: &Second<K, V>, keys: &[(&K, &RemoteKey)]) -> Vec<Result<()>> {
+    async fn invalidate_lot(self: &Arc<Self>, l2: &Second<K, V>, keys: &[(&K, &RemoteKey)]) -> Vec<Result<WriteToken>> {
         let hashes: Vec<_> = keys.iter().map(|(key, _)| self.hash(*key)).collect();
         let let_go = || keys.iter().zip(&hashes).for_each(|((key, _), hash)| self.let_go(*hash, key, None));
         let blocks: Vec<_> = hashes.iter().map(|hash| Block::new(&self.flights, *hash)).collect();
         let_go();
         let invalidations: Vec<_> = keys.iter().map(|(_, key)| Invalidation { key: (*key).clone(), version: None }).collect();
+        let servers = self.servers();
         let told = l2.invalidate_many(&invalidations).await;
         let_go();
         match told {
             Ok(told) => {
-                self.note_told(&invalidations, &told.receipts);
-                let result = |outcome| if outcome == Invalidated::Foreign { Err(foreign()) } else { Ok(()) };
-                told.outcome.into_iter().map(result).collect()
+                self.note_told(servers, &invalidations, &told.receipts);
+                let token = |key: &RemoteKey| WriteToken::of(key.partition(), &told.receipts);
+                let result = |(outcome, (_, key)): (_, &(_, &RemoteKey))| match outcome {
+                    Invalidated::Foreign => Err(foreign()),
+                    _ => Ok(token(key)),
+                };
+                told.outcome.into_iter().zip(keys).map(result).collect()
             }
             Err(err) => {
                 for ((((key, _), hash), told), block) in keys.iter().zip(hashes).zip(&invalidations).zip(blocks) {
@@ -402,20 +411,25 @@ where
         }
     }
 
-    /// What this node has told others counts as heard here.
-    pub(super) fn note_told(&self, keys: &[Invalidation], receipts: &[Receipt]) {
+    /// What this node has told others, since there were so many [servers](Self::servers), counts as heard here.
+    pub(super) fn note_told(&self, servers: u64, keys: &[Invalidation], receipts: &[Receipt]) {
         if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
-            coherent.deployment.told(coherent.signature, &l2.namespace, What::Keys(keys), receipts);
+            coherent.deployment.told(coherent.signature, &l2.namespace, servers, What::Keys(keys), receipts);
             for told in keys {
                 self.sample(told.key.encoded(), told.version);
             }
         }
     }
 
+    /// How many servers polls have told of: to be asked before L2 is told anything.
+    pub(super) fn servers(&self) -> u64 {
+        self.coherent.as_ref().map_or(0, |coherent| coherent.deployment.servers())
+    }
+
     /// The same for a clear, which may have no receipt: where the store had no memory to tell.
-    pub(super) fn note_cleared(&self, receipts: &[Receipt]) {
+    pub(super) fn note_cleared(&self, servers: u64, receipts: &[Receipt]) {
         if let (Some(l2), Some(coherent)) = (&self.l2, &self.coherent) {
-            coherent.deployment.told(coherent.signature, &l2.namespace, What::All, receipts);
+            coherent.deployment.told(coherent.signature, &l2.namespace, servers, What::All, receipts);
         }
     }
 
@@ -434,6 +448,7 @@ where
         self.let_go_of_all();
         let Some(l2) = &self.l2 else { return Ok(()) };
         self.wake();
+        let servers = self.servers();
         let outcome = l2.clear(prefix).await;
         // Not while L2 is scanned, for that may take long, and each read would go to the origin. But before all is let go of once more: who reads the older value from L2 from here on, where
         // it could not be told, keeps it no more than who has read it before.
@@ -441,7 +456,7 @@ where
         self.let_go_of_all();
         match outcome {
             Ok(told) => {
-                self.note_cleared(&told.receipts);
+                self.note_cleared(servers, &told.receipts);
                 Ok(())
             }
             Err(err) => {

@@ -47,6 +47,8 @@ pub enum Chaos {
     TooSlowFor(usize),
     /// Passes invalidations and clears on and loses their receipts, as a server that had no memory to tell others.
     NoReceipts,
+    /// Has clears change the store, and holds what they tell others until the chaos changes: the two steps that they have. Passes everything else on.
+    HeldMessagesOfClears,
     /// Passes reads on and holds their answers until the chaos changes: what comes then is old.
     HeldAnswers,
     /// The same of calls of this verb alone, whether or not they change the store.
@@ -265,6 +267,19 @@ fn lost() -> Error {
     Error::new(ErrorKind::Unavailable, "chaos: the server is down")
 }
 
+impl<T: RemoteTier> ChaosTier<T> {
+    /// The messages go out with a clear of a cache that nobody has.
+    async fn clear_in_two_steps(&self, namespace: &Namespace, retain: Duration, notice: &Notice) -> Result<Told<u64>> {
+        let scan = self.inner.clear(namespace, retain, None);
+        let scanned = self.through("clear", scan).await?;
+        let mut chaos = self.chaos.subscribe();
+        chaos.wait_for(|chaos| *chaos != Chaos::HeldMessagesOfClears).await.map_err(|_| lost())?;
+        let nobody = Namespace::new(namespace.prefix(), "nobody")?;
+        let told = self.inner.clear(&nobody, retain, Some(notice)).await?;
+        Ok(Told { outcome: scanned.outcome, receipts: told.receipts })
+    }
+}
+
 #[async_trait]
 impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
     fn name(&self) -> &'static str {
@@ -332,6 +347,10 @@ impl<T: RemoteTier> RemoteTier for ChaosTier<T> {
     }
 
     async fn clear(&self, namespace: &Namespace, retain: Duration, notice: Option<&Notice>) -> Result<Told<u64>> {
+        let in_two_steps = *self.chaos.borrow() == Chaos::HeldMessagesOfClears;
+        if let Some(notice) = notice.filter(|_| in_two_steps) {
+            return self.clear_in_two_steps(namespace, retain, notice).await;
+        }
         let told = self.through("clear", self.inner.clear(namespace, retain, notice)).await?;
         Ok(self.without_receipts(told))
     }

@@ -77,7 +77,7 @@ impl Stack {
         let cache = self.of(key);
         if fastrand::bool() {
             let database = database.clone();
-            let item = cache.write_with(&key, move || async move { database.raise(key, |_| None).await }).await?;
+            let (item, _) = cache.write_with(&key, move || async move { database.raise(key, |_| None).await }).await?;
             return Ok(item.version);
         }
         let version = database.raise(key, |_| None).await?.version;

@@ -70,7 +70,7 @@ async fn invalidate(node: Node, calls: Arc<[Vec<u64>]>, task: usize, tasks: usiz
         if let [key] = keys[..] {
             node.invalidate(&key).await?;
         } else {
-            node.invalidate_many(keys).await.into_iter().collect::<Result<Vec<()>, _>>()?;
+            node.invalidate_many(keys).await.into_iter().collect::<Result<Vec<_>, _>>()?;
         }
     }
     Ok(())

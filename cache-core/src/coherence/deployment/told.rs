@@ -16,9 +16,15 @@ pub(crate) enum What<'a> {
 }
 
 impl Deployment {
-    /// What a member has told, and let go of itself. The other caches of its name in this process share the ledger, so they let go before it says that this is applied.
-    pub(crate) fn told(&self, by: u64, namespace: &Namespace, what: What<'_>, receipts: &[Receipt]) {
-        self.note(namespace, what, receipts);
+    /// How many servers polls have told of so far, to be asked before anything is told.
+    pub(crate) fn servers(&self) -> u64 {
+        self.replay.lock().servers()
+    }
+
+    /// What a member has told, since there were so many [servers](Self::servers), and let go of itself. The other caches of its name in this process share the ledger, so they let go before
+    /// it says that this is applied.
+    pub(crate) fn told(&self, by: u64, namespace: &Namespace, servers: u64, what: What<'_>, receipts: &[Receipt]) {
+        self.note(namespace, servers, what, receipts);
         let is_sibling = |member: &Arc<dyn Member>| member.name() == namespace.name() && member.signature() != by;
         // One cache of a name is the rule.
         let mut siblings = self.members();
@@ -53,8 +59,9 @@ impl Deployment {
     }
 
     /// For a failover to come. One that was already noticed here, or comes before anything is known of the server, leaves nobody who would ask for it: what was not told, for certain,
-    /// to the server that answered the last poll is told again.
-    fn note(&self, namespace: &Namespace, what: What<'_>, receipts: &[Receipt]) {
+    /// to the server that answered the last poll is told again. So is what another server came amid of, for the receipts are of the messages alone: a clear scans long before it sends those,
+    /// and while slots move keys are told in two steps, too. (`spec/src/clear`, `JudgedByReceipts`.)
+    fn note(&self, namespace: &Namespace, servers: u64, what: What<'_>, receipts: &[Receipt]) {
         let now = self.now();
         // Under the lock of the state, as when a poll is answered: of the two, whoever comes second sees the other.
         let is_current = |state: &State, partition| {
@@ -63,17 +70,18 @@ impl Deployment {
         };
         match what {
             What::All => {
-                self.replay.lock().note_clear(namespace, now);
+                let is_sure = self.replay.lock().note_clear(namespace, servers, now);
                 let unsure = |partition: &Partition| !is_current(&self.known(*partition).state.lock(), *partition);
-                if every_partition().iter().any(unsure) {
+                if !is_sure || every_partition().iter().any(unsure) {
                     self.replay.lock().owe_clear(namespace);
                 }
             }
             What::Keys(keys) => {
                 for told in keys {
                     let state = self.known(told.key.partition()).state.lock();
-                    let is_owed = !is_current(&state, told.key.partition());
-                    self.replay.lock().note(namespace, told, now, is_owed);
+                    let mut replay = self.replay.lock();
+                    let is_owed = !is_current(&state, told.key.partition()) || replay.servers() != servers;
+                    replay.note(namespace, told, now, is_owed);
                 }
             }
         }

@@ -297,11 +297,8 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                 } else {
                     self.cache.invalidate(&row).await
                 };
-                if let Ok(token) = told {
-                    let written = Written { version, process, node, since: began };
-                    self.scene.tokens.lock().push((key, token, written));
-                }
-                self.told(&[(key, version)], began, &told.map(drop));
+                self.told(&[(key, version)], began, &told);
+                self.keep(&[(key, version)], began, told);
             }
             // Seldom a clear: it tells 256 partitions.
             98..=99 => {
@@ -311,6 +308,10 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                 judge.touches(process, &(0..plan.keys.len()).collect::<Vec<_>>(), Duration::ZERO);
                 let told = self.cache.clear().await;
                 self.told(&versions, began, &told);
+                // What is told without a version leaves no floor for what a lagging replica may still give.
+                if plan.lag.is_none() {
+                    self.keep(&versions, began, told);
+                }
             }
             _ => {
                 let (count, now) = (self.dice.usize(1..=plan.keys.len()), self.node.world().now());
@@ -320,6 +321,9 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                 let told = self.cache.invalidate_many(&plan.keys[..count]).await;
                 for (of, told) in versions.into_iter().zip(told) {
                     self.told(&[of], began, &told);
+                    if plan.lag.is_none() {
+                        self.keep(&[of], began, told);
+                    }
                 }
             }
         }
@@ -334,11 +338,23 @@ impl<L: LocalTier<u64, Row>> Client<L> {
         // A write that was not begun has nothing to tell.
         match last.load(Ordering::Relaxed) {
             0 => {}
-            version => self.told(&[(key, version)], began, &written.map(drop)),
+            version => {
+                let told = written.map(|(_, token)| token);
+                self.told(&[(key, version)], began, &told);
+                self.keep(&[(key, version)], began, told);
+            }
         }
     }
 
-    fn told(&self, keys: &[(usize, u64)], began: Instant, told: &Result<()>) {
+    /// For reads of later on, by whatever node.
+    fn keep(&self, keys: &[(usize, u64)], began: Instant, told: Result<WriteToken>) {
+        let Ok(token) = told else { return };
+        let (process, node) = (self.node.process().id(), self.node.index());
+        let written = |version| Written { version, process, node, since: began };
+        self.scene.tokens.lock().extend(keys.iter().map(|(key, version)| (*key, token, written(*version))));
+    }
+
+    fn told(&self, keys: &[(usize, u64)], began: Instant, told: &Result<WriteToken>) {
         let (judge, node, process) = (&self.scene.judge, self.node.index(), self.node.process().id());
         let of: Vec<_> = keys.iter().map(|(key, _)| *key).collect();
         judge.touches(process, &of, Duration::ZERO);
