@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use cachestack::{Cause, Compute, Expiry, ManualClock, MemoryCache};
+use cachestack::{Cause, Compute, Computed, Expiry, ManualClock, MemoryCache};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -99,7 +99,8 @@ fn main() {
         for _ in 0..4 {
             threads.spawn(|| {
                 for _ in 0..1_000 {
-                    counts.compute("views", |count| Compute::Put(count.map_or(1, |count| count + 1)));
+                    let done = counts.compute("views", |count| Compute::Put(count.map_or(1, |count| count + 1)));
+                    assert_eq!(done, Computed::Stored);
                 }
             });
         }

@@ -63,7 +63,7 @@ pub use cache_core::*;
 #[cfg(feature = "moka")]
 pub use cache_memory::MokaTier;
 pub use cache_memory::{
-    Cause, Compute, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats, MemoryTier, MemoryTierBuilder, Policy,
+    Cause, Compute, Computed, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats, MemoryTier, MemoryTierBuilder, Policy,
 };
 #[cfg(feature = "fred")]
 pub use cache_redis::Driver;

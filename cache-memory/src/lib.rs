@@ -18,7 +18,7 @@ mod policy;
 mod sync;
 
 pub use cache::{Compute, Expiry, MemoryCache, MemoryCacheBuilder, MemoryStats};
-pub use memory::{Cause, MemoryTier, MemoryTierBuilder};
+pub use memory::{Cause, Computed, MemoryTier, MemoryTierBuilder};
 #[cfg(feature = "moka")]
 pub use moka_tier::MokaTier;
 pub use policy::Kind as Policy;

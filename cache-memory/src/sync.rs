@@ -10,7 +10,8 @@
 //! CARGO_TARGET_DIR=target/miri cargo +nightly miri test -p cache-memory --lib -- memory:: cache:: grace::
 //! ```
 //!
-//! None of them has `membarrier(2)`, so all three explore the portable fences; [`crate::grace`] says what the other kind rests on.
+//! None of them has `membarrier(2)`, so all three explore the portable fences; [`crate::grace`] says what the other kind rests on. Nor do they run the SSE2
+//! look at tags: they look word by word.
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{

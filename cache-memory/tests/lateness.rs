@@ -1,7 +1,7 @@
 //! How long values stay that have left: fault A7. Apart from other tests: grace periods are the process's, so a reader of any tier holds up all.
 
 use cache_core::{LocalTier, Moment, Stamp, Terms};
-use cache_memory::MemoryTier;
+use cache_memory::{Compute, Computed, MemoryCache, MemoryTier};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
@@ -78,6 +78,23 @@ fn heavy_values_wait_in_small_batches() {
         let waited = churn(&tier, &living, 5_000, 5_000);
         assert!(waited <= 3 * batch, "{waited} values of {weight}");
     }
+}
+
+#[test]
+fn a_value_that_is_made_slowly_holds_up_nothing() {
+    let _alone = alone();
+    let capacity = 1_000;
+    let (tier, living) = (MemoryTier::builder(capacity).shards(1).build(), Arc::default());
+    let make = || churn(&tier, &living, 1_000_000, 20_000);
+    let cache = MemoryCache::<u64, u64>::builder().build();
+    let waited = cache.get_or_insert_with(1, make);
+    assert!(waited <= most(capacity), "{waited} beside a making");
+    let mut waited = 0;
+    let done = cache.compute(2, |_| {
+        waited = make();
+        Compute::Put(waited)
+    });
+    assert!(done == Computed::Stored && waited <= most(capacity), "{waited} beside a compute of a new key");
 }
 
 /// As a thread that loses its core in a plain read, or that waits for the lock of a shard.

@@ -7,8 +7,8 @@ mod tests;
 
 pub use builder::{Expiry, MemoryCacheBuilder};
 
-use crate::memory::{Change, MemoryTier};
-use cache_core::{Clock, LocalTier, Moment, Stamp, Terms};
+use crate::memory::{Change, Computed, MemoryTier};
+use cache_core::{Clock, Local, LocalTier, Moment, Stamp, Terms};
 use counts::Counts;
 use foldhash::quality::RandomState;
 use std::borrow::Borrow;
@@ -17,8 +17,8 @@ use std::hash::{BuildHasher, Hash};
 
 /// A cache in this process's memory, for any program: no runtime, no thread of its own, all methods synchronous.
 ///
-/// It is a [`MemoryTier`] with what a stack would bring it: a hash seeded per cache, a coarse clock, a time to live, and counts of hits and misses. What the tier
-/// promises holds here. For loads that are shared by all who ask, for a second tier and for coherence between processes, use
+/// It is a [`MemoryTier`] with what a stack would bring it: a hash seeded per cache, a coarse clock, a time to live, and counts of hits and misses. Each thread
+/// counts for itself; only where there are more at once than 64, or four a core, do those beyond share 16 lines. What the tier promises holds here. For loads that are shared by all who ask, for a second tier and for coherence between processes, use
 /// a `TieredCache`.
 ///
 /// ```
@@ -157,64 +157,87 @@ where
     }
 
     /// The value of a key, or else what `make` makes, which is then stored. Callers that come at the same time may each make one; all get the one that was
-    /// stored first.
+    /// stored first. Where it cannot be stored, because it is heavier than a shard, the caller gets what it made.
+    ///
+    /// `make` runs once at most, and may be slow: nothing waits for it.
     ///
     /// ```
     /// let squares = cache_memory::MemoryCache::<u64, u64>::builder().build();
     /// assert_eq!(squares.get_or_insert_with(7, || 7 * 7), 49);
     /// assert_eq!(squares.get_or_insert_with(7, || unreachable!("it is there")), 49);
     /// ```
-    pub fn get_or_insert_with(&self, key: K, mut make: impl FnMut() -> V) -> V
+    pub fn get_or_insert_with(&self, key: K, make: impl FnOnce() -> V) -> V
     where
-        K: Clone,
         V: Clone,
     {
-        let mut value = self.get(&key);
-        if let Some(value) = value {
+        if let Some(value) = self.get(&key) {
             return value;
         }
-        let mut fresh = None;
-        self.compute(key, |held| {
-            value = held.cloned();
-            if value.is_some() {
-                return Compute::Keep;
-            }
-            Compute::Put(fresh.get_or_insert_with(&mut make).clone())
+        // In no region, and in no `compute`, whose closures may run again.
+        let new = make();
+        let mut found = None;
+        // Whatever comes of it: what is not stored is returned all the same.
+        let _ = self.compute(key, |held| {
+            found = held.cloned();
+            if found.is_some() { Compute::Keep } else { Compute::Put(new.clone()) }
         });
-        value.or(fresh).unwrap_or_else(make)
+        found.unwrap_or(new)
     }
 
-    /// Decides by a key's present value what becomes of it, atomically: no other write to the key comes in between. `true` if something was stored or removed at its wish: a value that is too
-    /// heavy is not kept, and takes the old one with it.
+    /// Decides by a key's present value what becomes of it, atomically: no other write to the key comes in between.
     ///
     /// `f` runs without a lock. If the entry was changed meanwhile, it runs again with what is there then, so it should have no effect but its result: as with
     /// [`AtomicU64::fetch_update`](std::sync::atomic::AtomicU64::fetch_update). Not counted in the stats.
     ///
-    /// After 10,000 runs, each overtaken by another write, it gives up: `false`, and the entry is as the others left it. Only an `f` that writes its
-    /// own key comes so far, or one that takes so long that the others always come first.
+    /// While `f` looks at a value no memory of removed entries comes back in any cache of the process, as in [`with`](Self::with): keep it short. Where
+    /// the key has none it may take its time. [`Computed::Overtaken`] is met only by an `f` that writes its own key, or one that takes so long that the others
+    /// always come first.
     ///
     /// ```
-    /// use cache_memory::{Compute, MemoryCache};
+    /// use cache_memory::{Compute, Computed, MemoryCache};
     ///
     /// let counts = MemoryCache::<&str, u64>::builder().capacity(100).build();
     /// for _ in 0..3 {
-    ///     counts.compute("hits", |count| Compute::Put(count.map_or(1, |count| count + 1)));
+    ///     let done = counts.compute("hits", |count| Compute::Put(count.map_or(1, |count| count + 1)));
+    ///     assert_eq!(done, Computed::Stored);
     /// }
     /// assert_eq!(counts.get("hits"), Some(3));
+    /// assert_eq!(counts.compute("hits", |_| Compute::Remove), Computed::Removed);
+    /// assert_eq!(counts.compute("hits", |_| Compute::Remove), Computed::Kept);
     /// ```
-    pub fn compute(&self, key: K, mut f: impl FnMut(Option<&V>) -> Compute<V>) -> bool {
+    pub fn compute(&self, key: K, mut f: impl FnMut(Option<&V>) -> Compute<V>) -> Computed {
         let hash = self.hasher.hash_one(&key);
-        let now = self.clock.now();
-        self.tier.compute(hash, key, now, |held| match f(held.map(|local| local.value)) {
-            Compute::Keep => Change::Keep,
-            Compute::Put(value) => Change::Put(value, terms(now, self.expiry)),
-            Compute::Remove => Change::Remove,
-        })
+        self.tier.compute(
+            hash,
+            key,
+            || self.clock.now(),
+            |held| match f(held.map(|local| local.value)) {
+                Compute::Keep => Change::Keep,
+                Compute::Put(value) => Change::Put(value, terms(self.clock.now(), self.expiry)),
+                Compute::Remove => Change::Remove,
+            },
+        )
     }
 
-    /// Replaces the value of a key, if it has one, by what `f` makes of it; see [`compute`](Self::compute).
-    pub fn and_modify(&self, key: K, mut f: impl FnMut(&V) -> V) -> bool {
-        self.compute(key, |held| held.map_or(Compute::Keep, |value| Compute::Put(f(value))))
+    /// Replaces the value of a key by what `f` makes of it, with a new life; [`Computed::Kept`] if it has none. See [`compute`](Self::compute). The
+    /// new entry gets a clone of the old one's key.
+    ///
+    /// ```
+    /// use cache_memory::{Computed, MemoryCache};
+    ///
+    /// let ages = MemoryCache::<String, u64>::builder().build();
+    /// ages.insert("ada".to_owned(), 36);
+    /// assert_eq!(ages.and_modify("ada", |age| age + 1), Computed::Stored);
+    /// assert_eq!(ages.and_modify("bob", |age| age + 1), Computed::Kept);
+    /// assert_eq!(ages.get("ada"), Some(37));
+    /// ```
+    pub fn and_modify<Q>(&self, key: &Q, mut f: impl FnMut(&V) -> V) -> Computed
+    where
+        K: Borrow<Q> + Clone,
+        Q: Hash + Eq + ?Sized,
+    {
+        let change = |local: Local<&V>| (f(local.value), terms(self.clock.now(), self.expiry));
+        self.tier.and_modify(self.hasher.hash_one(key), key, || self.clock.now(), change)
     }
 
     /// Removes the entry of a key. `true` if there was one, alive or expired.
@@ -272,7 +295,7 @@ where
         K: Clone,
         V: Clone,
     {
-        (0..self.tier.shards()).flat_map(|shard| self.tier.snapshot(shard, self.clock.now()))
+        self.tier.iter_at(|| self.clock.now())
     }
 }
 

@@ -1,4 +1,4 @@
-use super::{Compute, Expiry, MemoryCache, MemoryStats};
+use super::{Compute, Computed, Expiry, MemoryCache, MemoryStats};
 use crate::{Cause, Policy};
 use cache_core::ManualClock;
 use std::collections::BTreeMap;
@@ -61,8 +61,8 @@ fn what_is_no_read_is_not_counted() {
     let cache = cache();
     cache.insert("a".to_owned(), 1);
     assert!(cache.contains_key("a") && !cache.contains_key("b"));
-    cache.compute("a".to_owned(), |held| Compute::Put(held.unwrap_or(&0) + 1));
-    cache.and_modify("b".to_owned(), |value| value + 1);
+    assert_eq!(cache.compute("a".to_owned(), |held| Compute::Put(held.unwrap_or(&0) + 1)), Computed::Stored);
+    assert_eq!(cache.and_modify("b", |value| value + 1), Computed::Kept);
     assert_eq!(cache.iter().collect::<Vec<_>>(), [("a".to_owned(), 2)]);
     cache.remove("b");
     cache.sweep();
@@ -190,16 +190,68 @@ fn a_making_that_panics_stores_nothing() {
 }
 
 #[test]
-fn compute_says_whether_it_stored_or_removed_something() {
-    let cache = cache();
+fn compute_and_and_modify_say_what_they_did() {
+    use Computed::{Kept, Overtaken, Refused, Removed, Stored};
+    let cache = MemoryCache::<String, u64>::builder().capacity(100).shards(1).weigher(|_, value| *value as u32).build();
     let compute = |what: Compute<u64>| cache.compute("a".to_owned(), |_| what);
-    assert!(!compute(Compute::Keep) && !compute(Compute::Remove));
-    assert!(compute(Compute::Put(1)) && compute(Compute::Put(2)) && !compute(Compute::Keep));
+    assert_eq!([compute(Compute::Keep), compute(Compute::Remove)], [Kept; 2]);
+    assert_eq!([compute(Compute::Put(1)), compute(Compute::Put(2)), compute(Compute::Keep)], [Stored, Stored, Kept]);
     assert_eq!(cache.get("a"), Some(2));
-    assert!(compute(Compute::Remove) && cache.is_empty());
-    assert!(!cache.and_modify("a".to_owned(), |value| value + 1) && cache.is_empty());
+    assert_eq!((compute(Compute::Remove), cache.len()), (Removed, 0));
+    let modify = |by: u64| cache.and_modify("a", |value| value + by);
+    assert_eq!((modify(1), cache.len()), (Kept, 0));
     cache.insert("a".to_owned(), 5);
-    assert!(cache.and_modify("a".to_owned(), |value| value + 1) && cache.get("a") == Some(6));
+    assert_eq!((modify(1), cache.get("a")), (Stored, Some(6)));
+    assert_eq!((modify(200), cache.get("a")), (Refused, None));
+    assert_eq!((compute(Compute::Put(5)), compute(Compute::Put(200)), cache.len()), (Stored, Refused, 0));
+    if cfg!(miri) {
+        return;
+    }
+    cache.insert("a".to_owned(), 5);
+    let overtaking = |value: &u64| {
+        cache.insert("a".to_owned(), *value % 50 + 1);
+        70
+    };
+    assert_eq!(cache.and_modify("a", overtaking), Overtaken);
+    assert!(cache.get("a").is_some_and(|value| value <= 50), "as the others left it");
+}
+
+#[test]
+fn a_modified_entry_has_the_time_of_each_run() {
+    let hands = ManualClock::new();
+    let cache = MemoryCache::<&str, u64>::builder().clock(hands.clock()).time_to_live(10 * SECOND).build();
+    cache.insert("a", 1);
+    // The first run is overtaken, and by the second one what was written then has ended.
+    let mut seen = Vec::new();
+    let done = cache.and_modify("a", |value| {
+        seen.push(*value);
+        cache.insert("a", 2);
+        hands.advance(10 * SECOND);
+        3
+    });
+    assert_eq!((done, seen), (Computed::Kept, vec![1]));
+    let mut seen = Vec::new();
+    let done = cache.compute("a", |value| {
+        seen.push(value.copied());
+        if seen.len() == 1 {
+            cache.insert("a", 4);
+        }
+        hands.advance(10 * SECOND);
+        Compute::Put(5)
+    });
+    // By the time it is to be stored, what came meanwhile has ended: nothing is there, as it saw.
+    assert_eq!((done, seen, cache.get("a")), (Computed::Stored, vec![None], Some(5)));
+    hands.advance(9 * SECOND);
+    assert_eq!(cache.get("a"), Some(5), "its life began when it was stored");
+}
+
+#[test]
+fn what_is_modified_is_found_by_a_borrowed_key() {
+    let cache = cache();
+    cache.insert("a".to_owned(), 1);
+    let borrowed: &str = &String::from("a");
+    assert_eq!(cache.and_modify(borrowed, |value| value + 1), Computed::Stored);
+    assert_eq!(cache.iter().collect::<Vec<_>>(), [("a".to_owned(), 2)]);
 }
 
 #[test]
@@ -208,12 +260,12 @@ fn a_computed_value_has_the_cache_s_life_anew() {
     let cache = MemoryCache::builder().clock(hands.clock()).time_to_live(10 * SECOND).build();
     cache.insert("a", 1);
     hands.advance(6 * SECOND);
-    assert!(cache.and_modify("a", |value| value + 1));
+    assert_eq!(cache.and_modify("a", |value| value + 1), Computed::Stored);
     hands.advance(6 * SECOND);
     assert_eq!(cache.get("a"), Some(2));
     hands.advance(4 * SECOND);
-    assert!(!cache.and_modify("a", |value| value + 1), "what has ended is not there to be modified");
-    assert!(cache.compute("a", |held| Compute::Put(held.copied().unwrap_or(70))));
+    assert_eq!(cache.and_modify("a", |value| value + 1), Computed::Kept, "what has ended is not there to be modified");
+    assert_eq!(cache.compute("a", |held| Compute::Put(held.copied().unwrap_or(70))), Computed::Stored);
     assert_eq!(cache.get("a"), Some(70));
 }
 
@@ -226,8 +278,9 @@ fn threads_that_add_at_once_lose_nothing() {
         for _ in 0..threads {
             scope.spawn(|| {
                 for _ in 0..times {
-                    assert!(cache.and_modify("modified", |count| count + 1));
-                    assert!(cache.compute("computed", |count| Compute::Put(count.map_or(1, |count| count + 1))));
+                    assert_eq!(cache.and_modify("modified", |count| count + 1), Computed::Stored);
+                    let count = |count: Option<&u64>| Compute::Put(count.map_or(1, |count| count + 1));
+                    assert_eq!(cache.compute("computed", count), Computed::Stored);
                 }
             });
         }

@@ -2,8 +2,12 @@
 
 use crate::sync::{Ordering, fence};
 
-/// Whether the heavy barrier reaches into the readers' cores.
-#[cfg(all(target_os = "linux", not(any(loom, shuttle, miri))))]
+/// Whether the heavy barrier reaches into the readers' cores. On architectures for which the argument in [`crate::grace`] holds.
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"),
+    not(any(loom, shuttle, miri))
+))]
 mod kernel {
     use rustix::thread::{MembarrierCommand, membarrier};
     use std::sync::Once;
@@ -32,7 +36,11 @@ mod kernel {
     }
 }
 
-#[cfg(not(all(target_os = "linux", not(any(loom, shuttle, miri)))))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64"),
+    not(any(loom, shuttle, miri))
+)))]
 mod kernel {
     pub(in crate::grace) fn settle() {}
 

@@ -21,12 +21,18 @@
 //! loads see the unlinking. A reader that entered under a later epoch has read that epoch and sees what came before it: what was unlinked under an
 //! earlier one, since a writer has a fence of its own between the unlinking and its look at the epoch.
 //!
+//! That last step is of three threads: what the unlinking thread stored before a fence is seen by whoever reads, through the one that raised the
+//! epoch, that it was raised after. It needs stores that all other cores see at once, which x86-64, `AArch64` and RISC-V promise and POWER does not; there
+//! the readers' fence makes up for it. So the asymmetric kind is for those three alone.
+//!
 //! loom tries the portable kind in every order; it knows no `membarrier`. The other kind rests on what the kernel documents: between the call's
-//! begin and its end, every thread of the process has run a full barrier. The tier's tests with threads run it on real cores.
+//! begin and its end, every thread of the process has run a full barrier. `litmus.rs` tries that on real cores, and fails without the call.
 
 mod barrier;
 #[cfg(all(test, not(any(loom, shuttle))))]
 pub(crate) mod check;
+#[cfg(all(test, target_os = "linux", not(any(loom, shuttle, miri))))]
+mod litmus;
 #[cfg(all(test, loom))]
 mod models;
 mod record;

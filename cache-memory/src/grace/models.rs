@@ -177,6 +177,42 @@ fn a_record_is_had_by_one_thread_at_a_time() {
     });
 }
 
+/// As above, of threads that have one for a region only, beside one that keeps it.
+#[test]
+fn a_lent_record_is_had_by_one_thread_at_a_time() {
+    explore(Some(3), || {
+        // What goes with a record: written by whoever has it, and by nobody at the same time.
+        let place = Place::<3>::new();
+        let enter = |lent: bool| {
+            let place = place.clone();
+            thread::spawn(move || {
+                let region = if lent { Grace::global().borrow() } else { Grace::global().enter() };
+                // SAFETY: loom proves that nobody else has it, or panics.
+                place.nodes[region.thread()].with_mut(|value| unsafe { *value += 1 });
+            })
+        };
+        // They leave one that was lent, and one that was given back.
+        join([enter(true)]);
+        join([enter(true), enter(false)]);
+    });
+}
+
+#[test]
+fn a_node_is_freed_after_a_reader_with_a_lent_record() {
+    explore(Some(3), || {
+        let place = Place::<1>::new();
+        let reads = |place: &Place<1>| {
+            let _region = Grace::global().borrow();
+            place.read(0);
+        };
+        let readers = [reader(&place, reads), reader(&place, reads)];
+        let stamp = place.unlink(0);
+        Grace::global().advance();
+        place.free_if_over(0, stamp);
+        join(readers);
+    });
+}
+
 #[test]
 fn what_is_stamped_after_a_reader_entered_waits_for_it() {
     explore(None, || {

@@ -182,10 +182,20 @@ impl Grace {
             RECORD.with(|mine| mine.set(record));
             return Region::with(self, record);
         }
-        // This thread is past its destructors, so nothing would give the record back later: the end of the region does.
+        self.enter_once(record)
+    }
+
+    /// Enters with a record that this thread has for this region. It is past its destructors, so nothing would give it back later: the region's end does.
+    fn enter_once(&self, record: &'static Record) -> Region {
         record.enter(self);
         barrier::light_fenced();
         Region { record, before: OUTSIDE_FREE, not_send: PhantomData }
+    }
+
+    /// As a thread past its destructors enters, for models.
+    #[cfg(all(test, loom))]
+    pub(crate) fn borrow(&self) -> Region {
+        self.enter_once(self.records.take())
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::policy::Slot;
 
-/// Why an entry left.
+/// Why an entry left. One that is past its life and was not met yet leaves by what meets it: a new value of its key replaces it, a removal removes it, and a
+/// [`resize`](super::MemoryTier::resize), which knows no time, evicts it for its size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
     /// Others needed the room.
     Size,
-    /// Its life ended, or nobody read it for as long as it may lie idle.
+    /// Its life ended, or nobody read it for as long as it may lie idle. Also if it was found when others needed the room.
     Expired,
     /// A new value of its key came.
     Replaced,

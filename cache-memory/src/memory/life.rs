@@ -1,6 +1,6 @@
 //! The first 16 bytes of a node: when it was made, how long it may serve, and what its readers tell the policy.
 
-use crate::sync::AtomicU16;
+use super::mark::Mark;
 use cache_core::{Moment, Stamp};
 
 /// Moments count in ticks of about a millisecond.
@@ -37,7 +37,7 @@ pub(super) struct Life {
     soft: Span,
     hard: Span,
     /// What readers tell the policy.
-    pub(super) mark: AtomicU16,
+    pub(super) mark: Mark,
 }
 
 impl Life {
@@ -53,7 +53,7 @@ impl Life {
         // Alike but where stale values are served.
         let hard = if stamp.hard == stamp.soft { soft } else { Span::until(created, stamp.hard) };
         let word = base << 24 | (age >> 16) << 16 | u64::from(partition) << 8 | u64::from(epoch);
-        Self { word, age: age as u16, soft, hard, mark: AtomicU16::new(0) }
+        Self { word, age: age as u16, soft, hard, mark: Mark::new() }
     }
 
     /// Whether `last` is still to come.

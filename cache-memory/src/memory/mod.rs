@@ -19,10 +19,12 @@
 //! and comes back. It stays in its region meanwhile, so a slot that was compared cannot have become another key's.
 
 mod builder;
+mod compute;
 mod epochs;
 mod gone;
 mod index;
 mod life;
+mod mark;
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;
 mod node;
@@ -36,6 +38,8 @@ mod upkeep;
 mod writer;
 
 pub use builder::MemoryTierBuilder;
+pub(crate) use compute::Change;
+pub use compute::Computed;
 pub use gone::Cause;
 
 use crate::grace::{Grace, Region};
@@ -53,9 +57,6 @@ use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 use writer::{Entry, LOOKS, Writer};
-
-/// How often a [`MemoryTier::compute`] is overtaken before it gives up. By chance none comes so far; one does that writes its own key.
-const MOST_RUNS: usize = 10_000;
 
 type Weigher<K, V> = dyn Fn(&K, &V) -> u32 + Send + Sync;
 type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
@@ -81,9 +82,11 @@ type Listener<K, V> = dyn Fn(&K, &V, Cause) + Send + Sync;
 ///   **stackful coroutines** must not do so inside of [`with`](cache_core::LocalTier::with) or of the user's code above: a value could be dropped
 ///   while it is read.
 /// - **Memory** of an entry: key and value rounded up to 8 bytes, 16 of life and marks, 12 of the policy, 8 to 15 of the index; with a version, a token or time to
-///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 52 in all. That is of a full tier. One
+///   idle 40 more, for all entries of a chunk in which one has them. A key and a value of 8 bytes each take about 54 in all, and
+///   60 once it evicts by [`Policy::Adaptive`](crate::Policy::Adaptive). That is of a full tier. One
 ///   without weights makes room in its index for the whole capacity when a 64th of it is used, 10 bytes an entry, and reserves the policy's 12; nodes
-///   come in chunks that double. With weights all grows by doubling.
+///   come in chunks that double. With weights all grows by doubling. The write that makes an index or a policy grow does it under its shard's lock: other
+///   writes to the shard wait for some 10 ms a million of its entries, with weights 100 ms, and readers for nothing.
 ///
 /// ```
 /// use cache_core::{LocalTier, ManualClock, Stamp, Terms};
@@ -141,13 +144,6 @@ impl<'r, K, V> Seen<'r, K, V> {
     pub(crate) fn value(&self) -> &'r V {
         &self.node.value
     }
-}
-
-/// What a [`MemoryTier::change`] does to what it found.
-pub(crate) enum Change<V> {
-    Keep,
-    Put(V, Terms),
-    Remove,
 }
 
 impl<K, V> MemoryTier<K, V> {
@@ -324,57 +320,6 @@ impl<K: Eq, V> MemoryTier<K, V> {
         let epoch = self.epochs.enter(partition);
         let life = Life::new(&terms.stamp, partition, epoch.byte());
         Entry { hash, key, value, life, epoch, extra: Self::needs_extra(terms).then_some(terms), weight }
-    }
-
-    /// Replaces, removes or keeps what a key has, as `f` decides by it. `f` runs without a lock, so it runs again if the entry has changed when
-    /// the lock is held: like a loop of compare and exchange. It gives up after [`MOST_RUNS`].
-    pub(crate) fn compute(&self, hash: u64, mut key: K, now: Moment, mut f: impl FnMut(Option<Local<&V>>) -> Change<V>) -> bool {
-        for _ in 0..MOST_RUNS {
-            let region = self.enter();
-            let seen = self.look(&region, hash, &key, now);
-            let slab = seen.as_ref().map(|seen| seen.table.slab.clone());
-            let slot = seen.as_ref().map(|seen| seen.address.slot());
-            let unchanged = |held: Option<Slot>, locked: &Locked<'_, K, V>| match (slot, &slab) {
-                (Some(slot), Some(slab)) => held == Some(slot) && Arc::ptr_eq(slab, &locked.table.slab),
-                // What is held is past its life, or it would have been seen: unless it is newer than that look.
-                _ => held.is_none_or(|slot| locked.table.is_dead(locked.region, slot, now)),
-            };
-            match f(seen.as_ref().map(|seen| self.local(seen))) {
-                Change::Keep => return false,
-                Change::Put(value, terms) => {
-                    let mut tried = true;
-                    let weight = self.weigh(&key, &value);
-                    let entry = self.entry(hash, key, value, weight, &terms);
-                    let stored = self.put(region, entry, now, |held, locked| {
-                        tried = unchanged(held, locked);
-                        tried
-                    });
-                    match stored {
-                        Ok(()) => return true,
-                        // Too heavy.
-                        Err(_) if tried => return false,
-                        Err((back, _)) => key = back,
-                    }
-                }
-                Change::Remove => {
-                    let removed = self.change(
-                        region,
-                        hash,
-                        &key,
-                        |key, found| found == *key,
-                        |locked, held| unchanged(held, locked),
-                        |_, unchanged, locked, writer, held, gone| {
-                            unchanged
-                                .then(|| held.inspect(|slot| writer.unlink(locked.table, *slot, Cause::Removed, gone)).is_some())
-                        },
-                    );
-                    if let Some(removed) = removed {
-                        return removed;
-                    }
-                }
-            }
-        }
-        false
     }
 }
 

@@ -74,9 +74,10 @@ impl Extra {
         if self.is_idle(now) {
             return false;
         }
-        // Ordering: relaxed; the time guards nothing. The clock is coarse, so a hot entry is written once a tick at most.
+        // Ordering: relaxed; the time guards nothing. The clock is coarse, so a hot entry is written once a tick at most. Never back: a reader may stand
+        // still here while others, whose time is later, go on.
         if self.touched.load(Ordering::Relaxed) < now.as_nanos() {
-            self.touched.store(now.as_nanos(), Ordering::Relaxed);
+            self.touched.fetch_max(now.as_nanos(), Ordering::Relaxed);
         }
         true
     }

@@ -1,12 +1,13 @@
 //! A shard: a table that anyone may read, and what its writers know, behind a lock.
 
 use super::index::{Index, Place};
+use super::mark::Mark;
 use super::node::{Extra, Node};
 use super::slab::{Address, Slab};
 use super::writer::Writer;
 use crate::grace::Region;
 use crate::policy::{Kind, Policy, Settled, Slot};
-use crate::sync::{AtomicPtr, AtomicU16, AtomicU64, Mutex, MutexGuard, Ordering, lock};
+use crate::sync::{AtomicPtr, AtomicU64, Mutex, MutexGuard, Ordering, lock};
 use cache_core::Moment;
 use std::sync::Arc;
 
@@ -158,20 +159,20 @@ impl<K, V> Shard<K, V> {
     /// Leaves the mark of a hit; `false` if it comes too late, after the entry lay idle for too long.
     #[inline]
     pub(super) fn touch(&self, table: &Table<K, V>, region: &Region, address: Address, node: &Node<K, V>, now: Moment) -> bool {
-        // Ordering: relaxed; it guards nothing, and of two uses at once one may be lost. `IDLES` is there before the entry that it is for.
+        // Ordering: relaxed; it guards nothing. That none is settled any more is there before the first entry that may lie idle.
         let settled = Settled(self.settled.load(Ordering::Relaxed));
-        settled.is(node.life.mark.load(Ordering::Relaxed)) || self.touch_unsettled(table, region, address, &node.life.mark, now)
+        settled.is(node.life.mark.get()) || self.touch_unsettled(table, region, address, &node.life.mark, now)
     }
 
     /// Apart, for it is rare.
     #[inline(never)]
-    fn touch_unsettled(&self, table: &Table<K, V>, region: &Region, address: Address, mark: &AtomicU16, now: Moment) -> bool {
+    fn touch_unsettled(&self, table: &Table<K, V>, region: &Region, address: Address, mark: &Mark, now: Moment) -> bool {
         let settled = Settled(self.settled.load(Ordering::Relaxed));
         if settled.is_never() && !table.extra_at(region, address).is_none_or(|extra| extra.touch(now)) {
             return false;
         }
-        if let Some(touched) = Policy::touched(self.kind, mark.load(Ordering::Relaxed), settled.pulse()) {
-            mark.store(touched, Ordering::Relaxed);
+        if let Some(touched) = Policy::touched(self.kind, mark.get(), settled.pulse()) {
+            mark.set(touched);
         }
         true
     }

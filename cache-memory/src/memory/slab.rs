@@ -4,6 +4,8 @@ use super::node::{Extra, Node};
 use crate::fetch::fetch;
 use crate::policy::{Marks, Slot};
 use crate::sync::{AtomicPtr, Ordering};
+#[cfg(not(any(loom, shuttle)))]
+use std::alloc::alloc_zeroed;
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use std::ptr;
 
@@ -123,7 +125,7 @@ impl<K, V> Slab<K, V> {
         let chunk = address.chunk();
         let nodes = &self.chunks[chunk].nodes;
         if nodes.load(Ordering::Relaxed).is_null() {
-            nodes.store(allocate(Self::layout::<Node<K, V>>(chunk)).cast(), Ordering::Release);
+            nodes.store(allocate(alloc, Self::layout::<Node<K, V>>(chunk)).cast(), Ordering::Release);
         }
     }
 
@@ -132,13 +134,27 @@ impl<K, V> Slab<K, V> {
         let chunk = address.chunk();
         let extras = &self.chunks[chunk].extras;
         if extras.load(Ordering::Relaxed).is_null() {
-            let memory: *mut Extra = allocate(Self::layout::<Extra>(chunk)).cast();
-            for at in 0..len(chunk) {
-                // SAFETY: the memory has room for `len(chunk)` extras and is this function's until the store below.
-                unsafe { memory.add(at).write(Extra::default()) };
-            }
-            extras.store(memory, Ordering::Release);
+            extras.store(Self::none_of_it(chunk), Ordering::Release);
         }
+    }
+
+    /// Extras that say nothing. Where all zero says so the kernel hands them out, a page when it is used: to write a large chunk would keep the lock for
+    /// a tenth of a second.
+    #[cfg(not(any(loom, shuttle)))]
+    fn none_of_it(chunk: usize) -> *mut Extra {
+        // Valid as an `Extra`, which is of integers and of a token's 16 bytes, and the same as its default; see the test.
+        allocate(alloc_zeroed, Self::layout::<Extra>(chunk)).cast()
+    }
+
+    /// Their atomics are no plain numbers.
+    #[cfg(any(loom, shuttle))]
+    fn none_of_it(chunk: usize) -> *mut Extra {
+        let memory: *mut Extra = allocate(alloc, Self::layout::<Extra>(chunk)).cast();
+        for at in 0..len(chunk) {
+            // SAFETY: the memory has room for `len(chunk)` extras and is this function's alone.
+            unsafe { memory.add(at).write(Extra::default()) };
+        }
+        memory
     }
 
     fn layout<T>(chunk: usize) -> Layout {
@@ -148,9 +164,9 @@ impl<K, V> Slab<K, V> {
     }
 }
 
-fn allocate(layout: Layout) -> *mut u8 {
-    // SAFETY: no layout here is of size zero: a node has a life at least.
-    let memory = unsafe { alloc(layout) };
+fn allocate(by: unsafe fn(Layout) -> *mut u8, layout: Layout) -> *mut u8 {
+    // SAFETY: no layout here is of size zero: a node has a life at least. `by` is one of the allocator's two, which ask for no more.
+    let memory = unsafe { by(layout) };
     if memory.is_null() {
         handle_alloc_error(layout);
     }
@@ -182,11 +198,39 @@ impl<K, V> Marks for Slab<K, V> {
 
     fn mark(&self, slot: Slot) -> u16 {
         // SAFETY: the policy knows slots in use only, whose nodes were written before.
-        unsafe { &*self.node(slot) }.life.mark.load(Ordering::Relaxed)
+        unsafe { &*self.node(slot) }.life.mark.get()
     }
 
     fn set_mark(&self, slot: Slot, mark: u16) {
         // SAFETY: as above; the mark is atomic.
-        unsafe { &*self.node(slot) }.life.mark.store(mark, Ordering::Relaxed);
+        unsafe { &*self.node(slot) }.life.mark.set(mark);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use cache_core::Token;
+
+    #[test]
+    fn extras_that_nobody_wrote_say_nothing() {
+        let addresses = [0, 40].map(Address::of);
+        // Where the allocator gives the same memory again, it is not by chance that it is zero.
+        let before = Slab::<u64, u64>::new();
+        for address in addresses {
+            before.prepare_extra(address);
+            // SAFETY: prepared, with all of its chunk, and nobody looks at it.
+            unsafe { before.extra_at(address).unwrap().sub(address.place()).write_bytes(0xFF, len(address.chunk())) };
+        }
+        drop(before);
+        let slab = Slab::<u64, u64>::new();
+        for address in addresses {
+            slab.prepare_extra(address);
+            for other in [address, address.plus(7)] {
+                // SAFETY: prepared above, with all of its chunk.
+                let extra = unsafe { &*slab.extra_at(other).unwrap() };
+                assert_eq!((extra.version, extra.token, extra.idle()), (0, Token::default(), None));
+            }
+        }
     }
 }

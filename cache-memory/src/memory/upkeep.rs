@@ -135,7 +135,7 @@ impl<K, V> MemoryTier<K, V> {
             // The latest call's, not this one's, so that calls at once leave shares of one capacity. Ordering: relaxed; who visits the shard after
             // the last call did got the lock from it, and sees what it stored.
             writer.resize(shares(self.capacity.load(Ordering::Relaxed), parts).nth(at).unwrap_or(0));
-            let fits = writer.make_room(table, 0, AT_ONCE, None, gone);
+            let fits = writer.make_room(table, 0, AT_ONCE, None, None, gone);
             at += usize::from(fits);
             fits
         });
@@ -172,12 +172,39 @@ impl<K, V> MemoryTier<K, V> {
         })
     }
 
-    pub(crate) fn shards(&self) -> usize {
-        self.shards.len()
+    /// The entries that live at `now`, cloned out: those of each shard as they are at one moment, shard after shard. So it is no snapshot of the whole
+    /// tier: what is written meanwhile is met if its shard comes later, and not if that was visited. No use of them. It holds the clones of one shard at a
+    /// time, and no lock while the caller has an item; a shard's lock is held for a copy of a bit a slot.
+    ///
+    /// Below a cache it hands out what the tier has, and not what the cache would serve: entries that it would ask for again first are among them.
+    ///
+    /// ```
+    /// use cache_core::{Clock, LocalTier, Moment, Stamp, Terms};
+    ///
+    /// let tier = cache_memory::MemoryTier::<u64, &str>::new(100);
+    /// let (now, end) = (Clock::default().now(), Moment::NEVER);
+    /// let terms = Terms::from(Stamp { created: now, soft: end, hard: end, last: end });
+    /// tier.insert(0x5EED, 1, "one", &terms, now, &|| true);
+    /// assert_eq!(tier.iter(now).collect::<Vec<_>>(), [(1, "one")]);
+    /// ```
+    pub fn iter(&self, now: Moment) -> impl Iterator<Item = (K, V)>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        self.iter_at(move || now)
     }
 
-    /// The entries of a shard that live, as they are at one moment. The lock is held for a copy of a bit a slot only.
-    pub(crate) fn snapshot(&self, shard: usize, now: Moment) -> Vec<(K, V)>
+    /// As `iter`, each shard's at the time at which its turn comes.
+    pub(crate) fn iter_at(&self, time: impl Fn() -> Moment) -> impl Iterator<Item = (K, V)>
+    where
+        K: Clone,
+        V: Clone,
+    {
+        (0..self.shards.len()).flat_map(move |shard| self.snapshot(shard, time()))
+    }
+
+    pub(super) fn snapshot(&self, shard: usize, now: Moment) -> Vec<(K, V)>
     where
         K: Clone,
         V: Clone,

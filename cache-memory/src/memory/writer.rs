@@ -164,13 +164,13 @@ impl<K, V> Writer<K, V> {
         gone: &mut Gone,
     ) -> Result<(), (K, V)> {
         let weight = u64::from(entry.weight);
-        let slot = (weight <= self.policy.capacity()).then(|| self.slot(table, old, gone)).flatten();
+        let slot = (weight <= self.policy.capacity()).then(|| self.slot(table, old, now, gone)).flatten();
         if let Some(old) = old
             && self.weighted
             && slot.is_some()
         {
             // Before the new value is the policy's: it must not be the one to go.
-            self.make_room(table, weight.saturating_sub(self.policy.weight_of(old)), usize::MAX, Some(old), gone);
+            self.make_room(table, weight.saturating_sub(self.policy.weight_of(old)), usize::MAX, Some(old), Some(now), gone);
         }
         // The old one may have been: then this one is new.
         let old = old.filter(|old| self.is_linked(*old));
@@ -195,7 +195,7 @@ impl<K, V> Writer<K, V> {
             self.leave(old, before, Cause::Replaced, gone);
             moved
         } else {
-            self.make_room(table, weight, usize::MAX, None, gone);
+            self.make_room(table, weight, usize::MAX, None, Some(now), gone);
             Self::write(slab, slot, entry, now);
             let moved = self.policy.insert(slot, place.spread(), weight as u32, &**slab);
             self.set_linked(slot, true);
@@ -259,9 +259,9 @@ impl<K, V> Writer<K, V> {
     }
 
     /// A slot for a node; `None` if there are no more.
-    fn slot(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) -> Option<Slot> {
+    fn slot(&mut self, table: &Table<K, V>, replaced: Option<Slot>, now: Moment, gone: &mut Gone) -> Option<Slot> {
         if self.next > self.most - RESERVE {
-            self.save_slots(table, replaced, gone);
+            self.save_slots(table, replaced, now, gone);
         }
         let free = self.free.pop();
         if let Some(next) = self.free.last() {
@@ -282,10 +282,10 @@ impl<K, V> Writer<K, V> {
     /// comes back, so only while readers hold up all of the reserve is a key refused. Another goes with each of those: that fills batches, and a full
     /// one asks for the end of the grace period.
     #[cold]
-    fn save_slots(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) {
+    fn save_slots(&mut self, table: &Table<K, V>, replaced: Option<Slot>, now: Moment, gone: &mut Gone) {
         let none = self.free.is_empty() && self.next == self.most;
         if none || self.free.len() + self.retired.len() < RESERVE as usize {
-            self.evict_one(table, replaced, gone);
+            self.evict_one(table, replaced, Some(now), gone);
         }
     }
 
@@ -293,7 +293,8 @@ impl<K, V> Writer<K, V> {
         self.policy.weight() + more <= self.policy.capacity()
     }
 
-    /// Evicts until so much more fits, or so many have gone; `true` if it fits. One that is about to be replaced may be among them.
+    /// Evicts until so much more fits, or so many have gone; `true` if it fits. One that is about to be replaced may be among them. Who has the time
+    /// has those that are past their lives told from others.
     #[inline]
     pub(super) fn make_room(
         &mut self,
@@ -301,18 +302,27 @@ impl<K, V> Writer<K, V> {
         more: u64,
         most: usize,
         replaced: Option<Slot>,
+        now: Option<Moment>,
         gone: &mut Gone,
     ) -> bool {
-        self.has_room(more) || self.evict(table, more, most, replaced, gone)
+        self.has_room(more) || self.evict(table, more, most, replaced, now, gone)
     }
 
     #[inline(never)]
-    fn evict(&mut self, table: &Table<K, V>, more: u64, most: usize, replaced: Option<Slot>, gone: &mut Gone) -> bool {
+    fn evict(
+        &mut self,
+        table: &Table<K, V>,
+        more: u64,
+        most: usize,
+        replaced: Option<Slot>,
+        now: Option<Moment>,
+        gone: &mut Gone,
+    ) -> bool {
         for _ in 0..most {
             if self.has_room(more) {
                 return true;
             }
-            if !self.evict_one(table, replaced, gone) {
+            if !self.evict_one(table, replaced, now, gone) {
                 return true;
             }
         }
@@ -320,10 +330,16 @@ impl<K, V> Writer<K, V> {
     }
 
     /// `false` if only pinned ones are left.
-    fn evict_one(&mut self, table: &Table<K, V>, replaced: Option<Slot>, gone: &mut Gone) -> bool {
+    fn evict_one(&mut self, table: &Table<K, V>, replaced: Option<Slot>, now: Option<Moment>, gone: &mut Gone) -> bool {
         let before = self.policy.weight();
         let Some(slot) = self.policy.evict(&*table.slab) else { return false };
-        let cause = if replaced == Some(slot) { Cause::Replaced } else { Cause::Size };
+        let cause = if replaced == Some(slot) {
+            Cause::Replaced
+        } else if now.is_some_and(|now| Self::is_dead(&table.slab, Address::of(slot), now)) {
+            Cause::Expired
+        } else {
+            Cause::Size
+        };
         self.evictions += u64::from(cause == Cause::Size);
         table.index.remove(self.policy.hash(slot), slot);
         self.leave(slot, before - self.policy.weight(), cause, gone);
@@ -359,11 +375,7 @@ impl<K, V> Writer<K, V> {
                 if linked >> at & 1 == 0 {
                     continue;
                 }
-                // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs.
-                let dead = !unsafe { (*table.slab.node_at(address)).life.is_alive(now) }
-                    // SAFETY: as above.
-                    || table.slab.extra_at(address).is_some_and(|extra| unsafe { (*extra).is_idle(now) });
-                if dead && but != Some(row + at) {
+                if Self::is_dead(&table.slab, address, now) && but != Some(row + at) {
                     self.unlink(table, row + at, Cause::Expired, gone);
                 }
             }
@@ -389,6 +401,15 @@ impl<K, V> Writer<K, V> {
             }
         }
         (end < self.next).then_some(end)
+    }
+
+    /// Of a slot that is linked, or was when the lock was taken.
+    #[inline]
+    fn is_dead(slab: &Slab<K, V>, address: Address, now: Moment) -> bool {
+        // SAFETY: a linked slot's node was written; it is read under the lock that its unlinking needs, and that its drop comes after.
+        !unsafe { (*slab.node_at(address)).life.is_alive(now) }
+            // SAFETY: as above.
+            || slab.extra_at(address).is_some_and(|extra| unsafe { (*extra).is_idle(now) })
     }
 
     /// The slots that are in the index, for whoever lets go of the lock before going through them.

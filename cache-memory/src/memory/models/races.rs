@@ -1,6 +1,6 @@
 //! The whole tier, in many random orders of its steps, by shuttle.
 
-use crate::memory::{Cause, Change, MemoryTier};
+use crate::memory::{Cause, Change, Computed, MemoryTier};
 use cache_core::{Local, LocalTier, ManualClock, Moment, Partition, Stamp, Terms};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
@@ -275,12 +275,17 @@ fn no_update_is_lost() {
             for turn in 0..6 {
                 let key = turn % 2;
                 let mut counted = None;
-                let done = scene.tier.compute(Scene::hash(key), key, scene.now(), |held| {
-                    let count = held.map_or(0, |local| local.value.check(key));
-                    counted = Some(count + 1);
-                    Change::Put(Value::new(&scene.census, key, count + 1), scene.terms())
-                });
-                assert!(done && counted.is_some());
+                let done = scene.tier.compute(
+                    Scene::hash(key),
+                    key,
+                    || scene.now(),
+                    |held| {
+                        let count = held.map_or(0, |local| local.value.check(key));
+                        counted = Some(count + 1);
+                        Change::Put(Value::new(&scene.census, key, count + 1), scene.terms())
+                    },
+                );
+                assert!(done == Computed::Stored && counted.is_some());
             }
         };
         let others = |scene: &Scene| {

@@ -1,7 +1,7 @@
 //! The whole tier, as small as it gets.
 
 use crate::grace::Grace;
-use crate::memory::{Change, MemoryTier};
+use crate::memory::{Change, Computed, MemoryTier};
 use crate::sync::{Ordering, explore};
 use cache_core::{Local, LocalTier, ManualClock, Moment, Partition, Stamp, Terms};
 use loom::cell::UnsafeCell;
@@ -113,7 +113,7 @@ fn no_update_is_lost() {
         insert(&tier, 7, 0);
         let increment = |tier: &Tier| {
             let next = |held: Option<Local<&Watched>>| Change::Put(Watched::new(held.unwrap().value.get() + 1), terms());
-            assert!(tier.compute(HASH, 7, now(), next));
+            assert!(tier.compute(HASH, 7, now, next) == Computed::Stored);
         };
         let other = beside(&tier, increment);
         increment(&tier);
@@ -125,7 +125,7 @@ fn no_update_is_lost() {
 /// The slot that a compute has seen may have the same key again in another slab.
 #[test]
 fn a_compute_does_not_take_what_came_after_a_clear_for_what_it_saw() {
-    explore(Some(3), || {
+    explore(Some(2), || {
         let tier = tier(4);
         insert(&tier, 7, 1);
         let other = beside(&tier, |tier| {
@@ -134,7 +134,7 @@ fn a_compute_does_not_take_what_came_after_a_clear_for_what_it_saw() {
         });
         let next =
             |held: Option<Local<&Watched>>| Change::Put(Watched::new(held.map_or(0, |local| local.value.get()) + 1), terms());
-        assert!(tier.compute(HASH, 7, now(), next));
+        assert!(tier.compute(HASH, 7, now, next) == Computed::Stored);
         other.join().unwrap();
         assert!(matches!(read(&tier, 7), Some(10 | 11)));
     });
@@ -272,6 +272,39 @@ fn the_first_entry_that_may_lie_idle_is_not_read_when_it_lay_idle_too_long() {
         let terms = Terms { idle: Some(idle), ..terms() };
         assert!(tier.insert(HASH, 8, Watched::new(2), &terms, now(), &|| true));
         reads.join().unwrap();
+    });
+}
+
+/// The older of two readers may stand still between its look at the last read and its own: it must not take the newer one's back.
+#[test]
+fn a_read_never_makes_an_entry_more_idle() {
+    explore(None, || {
+        let tier = tier(4);
+        let second = Duration::from_secs(1);
+        let terms = Terms { idle: Some(second * 10), ..terms() };
+        assert!(tier.insert(HASH, 8, Watched::new(2), &terms, now(), &|| true));
+        let read_at =
+            move |tier: &Tier, seconds: u32| tier.with(HASH, &8, now().after(second * seconds), |local| local.value.get());
+        let other = beside(&tier, move |tier| assert_eq!(read_at(tier, 5), Some(2)));
+        assert_eq!(read_at(&tier, 9), Some(2));
+        other.join().unwrap();
+        assert!(tier.holds(HASH, &8, now().after(second * 18)));
+    });
+}
+
+#[test]
+fn a_smaller_capacity_holds_whatever_comes_beside_it() {
+    explore(Some(3), || {
+        let tier = tier(2);
+        insert(&tier, 7, 1);
+        let resizes = beside(&tier, |tier| {
+            tier.resize(1);
+            assert!(tier.weight() <= 1);
+        });
+        assert!(insert(&tier, 8, 2));
+        resizes.join().unwrap();
+        assert_eq!((tier.len(), tier.weight()), (1, 1));
+        assert!(matches!((read(&tier, 7), read(&tier, 8)), (Some(1), None) | (None, Some(2))));
     });
 }
 

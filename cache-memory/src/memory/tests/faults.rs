@@ -2,7 +2,8 @@
 
 use super::census::{Census, Key};
 use super::{LocalTier, MemoryTier, NOW, Terms, endless, hash, put, read, take};
-use crate::memory::Change;
+use crate::memory::{Change, Computed};
+use cache_core::Local;
 use std::cell::Cell;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -77,8 +78,8 @@ fn a3_computes_on_one_key_lose_no_update() {
         for _ in 0..threads {
             scope.spawn(|| {
                 for _ in 0..times {
-                    let next = |held: Option<u64>| held.map_or(1, |count| count + 1);
-                    assert!(tier.compute(hash(1), 1, NOW, |held| Change::Put(next(held.map(|local| *local.value)), endless())));
+                    let next = |held: Option<Local<&u64>>| Change::Put(held.map_or(1, |local| *local.value + 1), endless());
+                    assert_eq!(tier.compute(hash(1), 1, || NOW, next), Computed::Stored);
                 }
             });
         }
@@ -95,15 +96,20 @@ fn a3_a_compute_sees_what_a_write_in_between_has_left() {
     for interfere in interferences {
         put(&tier, 1, 7);
         let mut seen = Vec::new();
-        let done = tier.compute(hash(1), 1, NOW, |held| {
-            seen.push(held.map(|local| *local.value));
-            if seen.len() == 1 {
-                interfere(&tier);
-            }
-            Change::Put(held.map_or(0, |local| *local.value) + 1, endless())
-        });
+        let done = tier.compute(
+            hash(1),
+            1,
+            || NOW,
+            |held| {
+                seen.push(held.map(|local| *local.value));
+                if seen.len() == 1 {
+                    interfere(&tier);
+                }
+                Change::Put(held.map_or(0, |local| *local.value) + 1, endless())
+            },
+        );
         let latest = *seen.last().unwrap();
-        assert!(done && seen.len() <= 2 && seen[0] == Some(7));
+        assert!(done == Computed::Stored && seen.len() <= 2 && seen[0] == Some(7));
         assert_eq!(read(&tier, 1), Some(latest.unwrap_or(0) + 1));
     }
     assert_eq!(read(&tier, 1), Some(8), "a compute that nobody disturbs runs once");
@@ -116,15 +122,21 @@ fn a3_a_compute_that_removes_does_not_remove_what_came_meanwhile() {
         take(&tier, 1);
         first.map(|value| put(&tier, 1, value));
         let mut runs = 0;
-        let removed = tier.compute(hash(1), 1, NOW, |held| {
-            runs += 1;
-            if runs == 1 {
-                put(&tier, 1, 50);
-            }
-            if held.is_some_and(|local| *local.value == 50) { Change::Keep } else { Change::Remove }
-        });
-        assert_eq!((removed, runs, read(&tier, 1)), (false, 2, Some(50)));
-        assert!(tier.compute(hash(1), 1, NOW, |_| Change::Remove) && !tier.compute(hash(1), 1, NOW, |_| Change::Remove));
+        let removed = tier.compute(
+            hash(1),
+            1,
+            || NOW,
+            |held| {
+                runs += 1;
+                if runs == 1 {
+                    put(&tier, 1, 50);
+                }
+                if held.is_some_and(|local| *local.value == 50) { Change::Keep } else { Change::Remove }
+            },
+        );
+        assert_eq!((removed, runs, read(&tier, 1)), (Computed::Kept, 2, Some(50)));
+        let remove = || tier.compute(hash(1), 1, || NOW, |_| Change::Remove);
+        assert_eq!([remove(), remove()], [Computed::Removed, Computed::Kept]);
     }
 }
 
@@ -135,15 +147,21 @@ fn a3_a_compute_that_writes_its_own_key_gives_up() {
     let changes: [fn() -> Change<u64>; 2] = [|| Change::Put(0, endless()), || Change::Remove];
     for change in changes {
         let mut runs = 0;
-        let done = tier.compute(hash(1), 1, NOW, |_| {
-            runs += 1;
-            assert!(runs <= 100_000, "it runs for ever");
-            put(&tier, 1, runs);
-            change()
-        });
-        assert_eq!((done, read(&tier, 1)), (false, Some(runs)), "what the others wrote stays");
+        let done = tier.compute(
+            hash(1),
+            1,
+            || NOW,
+            |_| {
+                runs += 1;
+                assert!(runs <= 100_000, "it runs for ever");
+                put(&tier, 1, runs);
+                change()
+            },
+        );
+        assert_eq!((done, read(&tier, 1)), (Computed::Overtaken, Some(runs)), "what the others wrote stays");
     }
-    assert!(tier.compute(hash(1), 1, NOW, |_| Change::Put(7, endless())) && read(&tier, 1) == Some(7));
+    assert_eq!(tier.compute(hash(1), 1, || NOW, |_| Change::Put(7, endless())), Computed::Stored);
+    assert_eq!(read(&tier, 1), Some(7));
 }
 
 #[test]
@@ -153,7 +171,9 @@ fn a8_a_value_too_heavy_to_keep_takes_the_old_one_with_it() {
     let put = |key, weight| tier.insert(hash(key), census.key(key), census.value(key, weight), &endless(), NOW, &|| true);
     assert!(put(1, 1) && put(2, 10) && !put(1, 11) && !put(3, u32::MAX));
     assert!(tier.with(hash(1), &1, NOW, |_| ()).is_none(), "the old value stayed");
-    assert!(put(1, 3) && !tier.compute(hash(1), census.key(1), NOW, |_| Change::Put(census.value(1, 11), endless())));
+    assert!(put(1, 3));
+    let heavy = tier.compute(hash(1), census.key(1), || NOW, |_| Change::Put(census.value(1, 11), endless()));
+    assert_eq!(heavy, Computed::Refused);
     assert_eq!((tier.len(), tier.weight()), (0, 0), "the second one had made room for the first");
     tier.drain(NOW);
     assert_eq!(census.living(), 0);

@@ -109,6 +109,26 @@ fn idle_and_expired_entries_are_told_of_by_inserts_without_being_read() {
 }
 
 #[test]
+fn what_has_ended_and_must_make_room_is_told_of_as_expired_and_is_no_eviction() {
+    for kind in POLICIES {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = events.clone();
+        let listener = move |key: &u64, _: &u64, cause| told.lock().unwrap().push((*key, cause));
+        // So heavy that one makes all the others go, before anyone has met them.
+        let weigher = |key: &u64, _: &u64| if *key == 99 { 20 } else { 1 };
+        let tier = MemoryTier::builder(20).shards(1).policy(kind).weigher(weigher).listener(listener).build();
+        let idle = Terms { idle: Some(Duration::from_nanos(5 * TICK)), ..endless() };
+        (0..20).for_each(|key| put_on(&tier, key, &[until(after(5)), endless(), idle][key as usize % 3], NOW));
+        put_on(&tier, 99, &endless(), after(5));
+        let mut events = std::mem::take(&mut *events.lock().unwrap());
+        events.sort_unstable_by_key(|event| event.0);
+        let cause = |key| if key % 3 == 1 { Cause::Size } else { Cause::Expired };
+        assert_eq!(events, (0..20).map(|key| (key, cause(key))).collect::<Vec<_>>());
+        assert_eq!((tier.len(), tier.evictions()), (1, 7));
+    }
+}
+
+#[test]
 fn a_sweep_finds_every_expired_entry_of_every_shard() {
     let half = if cfg!(miri) { 10 } else { 1_000 };
     for shards in [1, 4] {

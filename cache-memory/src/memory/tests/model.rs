@@ -3,7 +3,7 @@
 use super::census::{Census, Key, Value};
 use super::{Cause, LocalTier, Moment, NOW, Partition, Stamp, TICK, Terms, hash};
 use crate::Policy;
-use crate::memory::{Change, MemoryTier, upkeep};
+use crate::memory::{Change, Computed, MemoryTier, upkeep};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -248,20 +248,33 @@ impl Trial {
         let had = self.map.get(&key).cloned();
         let mut value = Some(value);
         let mut found = None;
-        let done = self.tier.compute(hash(key), self.census.key(key), now, |local| {
-            found = local.map(|local| (local.value.id, local.suspect));
-            match verb {
-                Verb::Keep => Change::Keep,
-                Verb::Put => Change::Put(value.take().expect("nobody else writes, so it runs once"), terms),
-                Verb::Remove => Change::Remove,
-            }
-        });
+        let done = self.tier.compute(
+            hash(key),
+            self.census.key(key),
+            || now,
+            |local| {
+                found = local.map(|local| (local.value.id, local.suspect));
+                match verb {
+                    Verb::Keep => Change::Keep,
+                    Verb::Put => Change::Put(value.take().expect("nobody else writes, so it runs once"), terms),
+                    Verb::Remove => Change::Remove,
+                }
+            },
+        );
         drop(value);
         self.saw(key, found);
         match verb {
-            Verb::Keep => assert!(!done),
-            Verb::Put => self.stored(key, id, weight, terms, done, must_tell),
+            Verb::Keep => assert_eq!(done, Computed::Kept),
+            Verb::Put => {
+                assert!(matches!(done, Computed::Stored | Computed::Refused), "{done:?} with nobody else there");
+                self.stored(key, id, weight, terms, done == Computed::Stored, must_tell);
+            }
             Verb::Remove => {
+                let done = match done {
+                    Computed::Removed => true,
+                    Computed::Kept => false,
+                    _ => panic!("{done:?} of a removal"),
+                };
                 assert_eq!(done, had.as_ref().is_some_and(|held| done || !self.may_have_left(held)), "whether one was removed");
                 if let Some(old) = had {
                     must_tell.push((key, old.id, Cause::Removed));

@@ -97,14 +97,19 @@ fn use_all(tier: &Tier, census: &Census, round: u64) {
             _ = tier.remove(hash, &key, None, &|| ());
         }
         6 => {
-            _ = tier.compute(hash, fragile(id), now, |held| {
-                burn();
-                match held.map(|local| local.value.0 % 3) {
-                    Some(0) => Change::Remove,
-                    Some(1) => Change::Keep,
-                    _ => Change::Put(fragile(round), terms),
-                }
-            });
+            _ = tier.compute(
+                hash,
+                fragile(id),
+                || now,
+                |held| {
+                    burn();
+                    match held.map(|local| local.value.0 % 3) {
+                        Some(0) => Change::Remove,
+                        Some(1) => Change::Keep,
+                        _ => Change::Put(fragile(round), terms),
+                    }
+                },
+            );
         }
         _ => match round / 8 % 5 {
             0 => tier.clear(),

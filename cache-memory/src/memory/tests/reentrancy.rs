@@ -37,7 +37,7 @@ impl Scene {
             let key = || Nosy { id, scene: self.clone() };
             drop(tier.get(7, &key(), NOW));
             tier.insert(7, key(), key(), &endless(), NOW, &|| true);
-            tier.compute(7, key(), NOW, |_| Change::Put(key(), endless()));
+            _ = tier.compute(7, key(), || NOW, |_| Change::Put(key(), endless()));
             tier.remove(7, &key(), Some(9), &|| ());
         }
         tier.suspect(Partition::default());
@@ -108,10 +108,15 @@ fn use_all(tier: &Tier, scene: &Arc<Scene>, round: u64) {
     drop(tier.get(7, &nosy(id), now));
     tier.with(7, &nosy(id), now, |_| scene.meddle("with"));
     tier.remove(7, &nosy(round % 3), None, &|| ());
-    tier.compute(7, nosy(id), now, |_| {
-        scene.meddle("compute");
-        if round.is_multiple_of(4) { Change::Remove } else { Change::Put(nosy(round), terms) }
-    });
+    _ = tier.compute(
+        7,
+        nosy(id),
+        || now,
+        |_| {
+            scene.meddle("compute");
+            if round.is_multiple_of(4) { Change::Remove } else { Change::Put(nosy(round), terms) }
+        },
+    );
     drop(tier.snapshot(0, now));
     match round % 50 {
         0 => tier.clear(),

@@ -2,7 +2,7 @@
 
 use super::census::Census;
 use super::{Cause, LocalTier, MemoryTier, NOW, POLICIES, Partition, Terms, after, endless, hash, until};
-use crate::memory::Change;
+use crate::memory::{Change, Computed};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
@@ -63,10 +63,18 @@ fn whatever_threads_do_a_read_is_of_its_key_and_nothing_leaks() {
                 let terms = if random & 1 << 20 == 0 { until(after(round + 20)) } else { Terms { version: round, ..endless() } };
                 let done = match random >> 60 {
                     0..8 => tier.insert(hash(key), key, value(key, random), &terms, now, &|| random & 1 << 21 == 0),
-                    8..12 => tier.compute(hash(key), key, now, |held| {
-                        assert!(held.is_none_or(|local| local.value.id == key));
-                        Change::Put(value(key, random), terms)
-                    }),
+                    8..12 => {
+                        Computed::Stored
+                            == tier.compute(
+                                hash(key),
+                                key,
+                                || now,
+                                |held| {
+                                    assert!(held.is_none_or(|local| local.value.id == key));
+                                    Change::Put(value(key, random), terms)
+                                },
+                            )
+                    }
                     _ => {
                         tier.remove(hash(key), &key, (random & 1 << 22 == 0).then_some(round), &|| ());
                         false
@@ -166,8 +174,9 @@ fn computes_and_removals_of_many_keys_lose_no_update() {
         let mut state = number;
         for _ in 0..ROUNDS / 4 {
             let key = random(&mut state) % KEYS;
-            let done = tier.compute(hash(key), key, NOW, |held| Change::Put(held.map_or(0, |local| *local.value) + 1, endless()));
-            assert!(done);
+            let done =
+                tier.compute(hash(key), key, || NOW, |held| Change::Put(held.map_or(0, |local| *local.value) + 1, endless()));
+            assert_eq!(done, Computed::Stored);
         }
     };
     let take = |number| {
@@ -175,11 +184,16 @@ fn computes_and_removals_of_many_keys_lose_no_update() {
         for _ in 0..ROUNDS / 8 {
             let key = random(&mut state) % KEYS;
             let mut there = 0;
-            let done = tier.compute(hash(key), key, NOW, |held| {
-                there = held.map_or(0, |local| *local.value);
-                Change::Remove
-            });
-            taken.fetch_add(if done { there } else { 0 }, Ordering::Relaxed);
+            let done = tier.compute(
+                hash(key),
+                key,
+                || NOW,
+                |held| {
+                    there = held.map_or(0, |local| *local.value);
+                    Change::Remove
+                },
+            );
+            taken.fetch_add(if done == Computed::Removed { there } else { 0 }, Ordering::Relaxed);
         }
     };
     run(&[&add, &add, &add, &take], &std::thread::yield_now);
