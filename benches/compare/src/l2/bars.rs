@@ -37,7 +37,7 @@ const fn never_below(least: f64, work: &'static str, tasks: usize) -> Bar {
     Bar { throughout: true, ..rate(least, MANAGED, work, tasks) }
 }
 
-const BARS: [Bar; 17] = [
+const BARS: [Bar; 16] = [
     rate(2.0, MANAGED, "get-128", 128),
     rate(4.0, MULTI_TIER, "get-128", 128),
     at_most(0.5, Metric::ClientCpuSPerMop, MANAGED, "get-128", 128),
