@@ -32,7 +32,7 @@ async fn a_listener_that_reads_and_panics_while_a_poll_is_answered_leaves_no_old
     assert!(itself.set(first.clone()).is_ok());
     let second = world.cache(l2.clone(), Coherence::default());
     let partition = |key: u64| Namespace::new("cs", "t").unwrap().key(&key).partition();
-    let twin = (2..).find(|key| partition(*key) == partition(1)).unwrap();
+    let twin = (2..10_000).find(|key| partition(*key) == partition(1)).unwrap();
     // Each round of polls finds other sequences, and suspects everything once.
     let suspected = async |times: u64| {
         while first.stats().coherence.suspicions / 256 / 2 < times {

@@ -298,7 +298,7 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                     self.cache.invalidate(&row).await
                 };
                 self.told(&[(key, version)], began, &told);
-                self.keep(&[(key, version)], began, told);
+                self.keep(&[(key, version)], began, &told);
             }
             // Seldom a clear: it tells 256 partitions.
             98..=99 => {
@@ -310,7 +310,7 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                 self.told(&versions, began, &told);
                 // What is told without a version leaves no floor for what a lagging replica may still give.
                 if plan.lag.is_none() {
-                    self.keep(&versions, began, told);
+                    self.keep(&versions, began, &told);
                 }
             }
             _ => {
@@ -322,7 +322,7 @@ impl<L: LocalTier<u64, Row>> Client<L> {
                 for (of, told) in versions.into_iter().zip(told) {
                     self.told(&[of], began, &told);
                     if plan.lag.is_none() {
-                        self.keep(&[of], began, told);
+                        self.keep(&[of], began, &told);
                     }
                 }
             }
@@ -341,14 +341,14 @@ impl<L: LocalTier<u64, Row>> Client<L> {
             version => {
                 let told = written.map(|(_, token)| token);
                 self.told(&[(key, version)], began, &told);
-                self.keep(&[(key, version)], began, told);
+                self.keep(&[(key, version)], began, &told);
             }
         }
     }
 
     /// For reads of later on, by whatever node.
-    fn keep(&self, keys: &[(usize, u64)], began: Instant, told: Result<WriteToken>) {
-        let Ok(token) = told else { return };
+    fn keep(&self, keys: &[(usize, u64)], began: Instant, told: &Result<WriteToken>) {
+        let Ok(token) = *told else { return };
         let (process, node) = (self.node.process().id(), self.node.index());
         let written = |version| Written { version, process, node, since: began };
         self.scene.tokens.lock().extend(keys.iter().map(|(key, version)| (*key, token, written(*version))));
