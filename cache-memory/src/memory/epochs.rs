@@ -68,6 +68,7 @@ impl Epochs {
         Self { now: Box::new(std::array::from_fn(|_| AtomicU32::new(0))), books: Mutex::new(books) }
     }
 
+    #[inline]
     fn now(&self, partition: u8) -> u32 {
         // Ordering: acquire pairs with the release in `suspect`.
         self.now[usize::from(partition)].load(Ordering::Acquire) & !USED
