@@ -156,7 +156,7 @@ impl Clock {
 
     /// The same future. In a simulation it stands still while its process does, as a task of a stopped process does.
     #[cfg(not(any(test, feature = "testing")))]
-    #[allow(clippy::unused_self, reason = "as below")]
+    #[allow(clippy::unused_self, reason = "its twin for simulations asks the clock")]
     pub(crate) fn held<F: Future>(&self, future: F) -> F {
         future
     }

@@ -2,7 +2,7 @@
 
 use super::nodes::{BOUND, Cache, World};
 use cachestack::testing::Messages;
-use cachestack::{Freshness, KeyPrefix, MemoryTier, Tier};
+use cachestack::{Freshness, KeyPrefix, MemoryTier, Namespace, Tier};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -86,7 +86,11 @@ async fn whatever_writes_hands_out_a_token_that_covers_each_of_its_keys() {
                 tokens
             }
         };
+        let partition = |key: u64| Namespace::new("cs", "t").unwrap().key(&key).partition().index();
         for (key, token) in keys.iter().zip(tokens) {
+            // As text it begins with its partition, if it has one: another's would be covered, and say nothing of this key.
+            let place = if way == 1 || way == 2 { "-".to_owned() } else { format!("{:x}.", partition(*key)) };
+            assert!(token.to_string().starts_with(&place), "way {way}, key {key}: {token}");
             assert_eq!(b.read(*key).await, (0, Tier::L1, Freshness::Fresh), "within the bound");
             assert_eq!(b.cache.load_after(key, &token).await.unwrap().value, 7, "way {way}, key {key}");
         }

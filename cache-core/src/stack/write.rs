@@ -220,11 +220,11 @@ where
         self.inner.flights.poison_all();
         self.inner.l1.clear();
         let unfinished = self.inner.tasks.drain(limit).await;
-        // Nobody writes to it any more, which would do this by and by.
-        self.inner.l1.sweep(self.inner.clock.now());
         if let Some(coherent) = &self.inner.coherent {
             coherent.deployment.leave(coherent.signature);
         }
+        // Nobody writes to it any more, which would do this by and by. Last, for it runs the values' drops, which may panic.
+        self.inner.l1.sweep(self.inner.clock.now());
         Closed { unfinished, untold: self.inner.recovery.owed() }
     }
 }
